@@ -1,0 +1,14 @@
+"""The one kind of error that a user's input can cause."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class KshotError(ValueError):
+    """Input that kshot cannot use; the message is one sentence that names the thing, the value and the way out."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns ``' Did you mean "way"?'`` for the closest known word, or ``''`` if none is close."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f' Did you mean "{close[0]}"?' if close else ""

@@ -1,0 +1,153 @@
+"""The algorithms by name: each is a head, an inner loop and a source."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from kshot.errors import KshotError, did_you_mean
+from kshot.meta import heads
+from kshot.meta.inner import InnerLoop, InnerSettings
+from kshot.meta.learner import AlgorithmSettings, Learner
+from kshot.models.encoder import Encoder
+from kshot.models.selection import select
+from kshot.settings import Settings
+from kshot.tasks.base import Task
+
+HEADS: dict[str, tuple[type[Settings], Any]] = {
+    "prototypes": (heads.PrototypeSettings, heads.Prototypes),
+    "matching": (heads.MatchingSettings, heads.Matching),
+    "relation": (heads.RelationSettings, heads.Relation),
+    "induction": (heads.InductionSettings, heads.Induction),
+    "ridge": (heads.RidgeSettings, heads.Ridge),
+    "linear": (heads.LinearSettings, heads.Linear),
+    "prototype-linear": (heads.PrototypeSettings, heads.PrototypeLinear),
+    "logistic": (heads.LogisticSettings, heads.Logistic),
+    "nearest": (heads.NearestSettings, heads.Nearest),
+}
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A preset.
+
+    Attributes:
+        title: What people call it.
+        source: Authors, year and arXiv number.
+        head: The name of its head.
+        head_settings: Where they differ from the head's own defaults.
+        inner: The settings of its inner loop.
+        meta_trained: False for the baselines, which learn a task from the encoder as it is.
+    """
+
+    title: str
+    source: str
+    head: str
+    head_settings: Mapping[str, Any] = field(default_factory=dict)
+    inner: Mapping[str, Any] = field(default_factory=dict)
+    meta_trained: bool = True
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "prototypical": Algorithm("Prototypical Networks", "Snell et al. 2017, arXiv:1703.05175", "prototypes"),
+    "matching": Algorithm("Matching Networks", "Vinyals et al. 2016, arXiv:1606.04080", "matching"),
+    "relation": Algorithm("Relation Networks", "Sung et al. 2018, arXiv:1711.06025", "relation"),
+    "induction": Algorithm("Induction Networks", "Geng et al. 2019, arXiv:1902.10482", "induction"),
+    "ridge": Algorithm("Ridge regression (R2D2)", "Bertinetto et al. 2019, arXiv:1805.08136", "ridge"),
+    "maml": Algorithm(
+        "MAML",
+        "Finn et al. 2017, arXiv:1703.03400; shared row: Ye & Chao 2022, arXiv:2106.16245",
+        "linear",
+        inner={"steps": 5, "rate": 0.1, "moves": "all"},
+    ),
+    "first-order-maml": Algorithm(
+        "First-order MAML",
+        "Finn et al. 2017, arXiv:1703.03400, section 5.2",
+        "linear",
+        inner={"steps": 5, "rate": 0.1, "moves": "all", "order": 1},
+    ),
+    "maml++": Algorithm(
+        "MAML++",
+        "Antoniou et al. 2019, arXiv:1810.09502",
+        "linear",
+        inner={"steps": 5, "rate": 0.1, "moves": "all", "rates": "step", "multi_step": True},
+    ),
+    "anil": Algorithm("ANIL", "Raghu et al. 2020, arXiv:1909.09157", "linear", inner={"steps": 5, "rate": 0.1}),
+    "meta-sgd": Algorithm(
+        "Meta-SGD", "Li et al. 2017, arXiv:1707.09835", "linear", inner={"steps": 2, "rate": 0.1, "moves": "all", "rates": "element"}
+    ),
+    "protomaml": Algorithm(
+        "ProtoMAML",
+        "Triantafillou et al. 2020, arXiv:1903.03096",
+        "prototype-linear",
+        inner={"steps": 3, "rate": 0.05, "moves": "all", "order": 1},
+    ),
+    "reptile": Algorithm(
+        "Reptile",
+        "Nichol et al. 2018, arXiv:1803.02999",
+        "linear",
+        inner={"steps": 8, "rate": 0.05, "moves": "all", "order": 1, "outer": "displacement"},
+    ),
+    "fine-tuning": Algorithm(
+        "Fine-tuning",
+        "baseline: Adam on all tensors, from prototypes",
+        "prototype-linear",
+        inner={"steps": 20, "rate": 1e-4, "moves": "all", "order": 1, "optimiser": "adam"},
+        meta_trained=False,
+    ),
+    "linear-probe": Algorithm("Linear probe", "baseline: logistic regression on the features", "logistic", meta_trained=False),
+    "nearest-neighbour": Algorithm("Nearest neighbour", "baseline: Cover & Hart 1967", "nearest", meta_trained=False),
+}
+
+
+def algorithm(name: str) -> Algorithm:
+    """Returns a preset.
+
+    Raises:
+        KshotError: If there is none of that name.
+    """
+    if name not in ALGORITHMS:
+        raise KshotError(f'There is no algorithm "{name}".{did_you_mean(name, ALGORITHMS)} Known: {", ".join(ALGORITHMS)}.')
+    return ALGORITHMS[name]
+
+
+def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task) -> Learner:
+    """Puts a learner together.
+
+    Raises:
+        KshotError: If the algorithm or one of its settings is unknown, or the encoder has tracked batch statistics.
+    """
+    preset = algorithm(settings.name)
+    settings_type, head_type = HEADS[preset.head]
+    head_settings = _checked(settings_type, {**preset.head_settings, **settings.head}, f"{settings.name}'s head")
+    inner_settings = _checked(InnerSettings, {**preset.inner, **settings.inner}, f"{settings.name}'s inner loop")
+    assert isinstance(inner_settings, InnerSettings)
+    _refuse_batch_norm(encoder)
+    own = dict(encoder.named_parameters())
+    selected = select(encoder, inner_settings.moves) if inner_settings.steps else ()
+    moves = [name for name in selected if own[name].requires_grad]
+    made = {group: head_type(head_settings, encoder.dim) for group in task.groups}
+    shapes = {f"encoder.{name}": tuple(own[name].shape) for name in moves}
+    for group, head in made.items():
+        fits = head.rate_shapes(encoder.dim)
+        shapes |= {f"head.{group}.{name}": fits[name] for name in head.moving}
+    return Learner(encoder, task, made, InnerLoop(inner_settings, shapes), moves, settings)
+
+
+def _checked(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        hint = did_you_mean(key, kind.model_fields) or f" It takes: {', '.join(kind.model_fields)}."
+        what = "is unknown" if first["type"] == "extra_forbidden" else f"cannot be {first['input']!r}: {first['msg']}"
+        raise KshotError(f'The setting "{key}" of {where} {what}.{hint}') from error
+
+
+def _refuse_batch_norm(encoder: Encoder) -> None:
+    for name, buffer in encoder.named_buffers():
+        if name.endswith("running_mean") and buffer is not None:
+            layer = name.rpartition(".")[0]
+            raise KshotError(f'The encoder\'s layer "{layer}" keeps batch statistics, which leak between tasks; use LayerNorm.')

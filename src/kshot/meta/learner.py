@@ -1,0 +1,219 @@
+"""The learner: an encoder, a head for each group of items, and an inner loop, bound to one kind of task."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kshot.meta.heads import Head
+from kshot.meta.inner import InnerLoop, step_weights
+from kshot.meta.state import Items, State, part_of, with_prefix
+from kshot.models.encoder import Encoder, encode, twice_differentiable
+from kshot.models.vocabulary import TokenIds
+from kshot.settings import Settings
+from kshot.tasks.base import Batch, Task, join
+
+Features = dict[str, Tensor]
+"""The vectors of a batch's items by group, (n_items, dim) each."""
+
+Pair = tuple[Batch, Batch]
+"""An episode as tensors: its support and its query."""
+
+
+class AlgorithmSettings(Settings):
+    """Which algorithm, and where it differs from its preset.
+
+    Attributes:
+        name: A key of `ALGORITHMS`.
+        head: Settings of the head that replace the preset's.
+        inner: Settings of the inner loop that replace the preset's.
+    """
+
+    name: str = "prototypical"
+    head: dict[str, Any] = {}
+    inner: dict[str, Any] = {}
+
+
+class Learner(nn.Module):
+    """Learns a task from a support set and labels its queries.
+
+    Args:
+        encoder: Makes vectors of texts.
+        task: The kind of problem.
+        heads: A head for each of the task's groups.
+        inner: The inner loop over the tensors that move.
+        moves: The names of the encoder's parameters that the inner loop moves; empty if it moves none.
+        settings: What rebuilds it over the same encoder and task.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        task: Task,
+        heads: Mapping[str, Head],
+        inner: InnerLoop,
+        moves: Sequence[str],
+        settings: AlgorithmSettings,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.task = task
+        self.heads = nn.ModuleDict(heads)
+        self.inner = inner
+        self.moves = tuple(moves)
+        self.settings = settings
+        self._table: dict[bytes, Tensor] | None = None
+
+    # -- adapting and predicting -----------------------------------------------------------------------------------------
+
+    def adapt(self, support: Batch) -> State:
+        """Learns a task; the State is detached, contiguous, and the learner itself is left as it was."""
+        with torch.no_grad():
+            features = None if self.moves else self.features(support)
+        state = self._states(support, features, differentiable=False)[-1]
+        return {name: tensor.detach().contiguous() for name, tensor in state.items()}
+
+    def logits(self, state: State, batch: Batch, features: Features | None = None) -> dict[str, Tensor]:
+        """Scores a batch's items under a State: for each group (n_items, n_labels)."""
+        features = self.features(batch, state) if features is None else features
+        return {group: self._head(group).logits(part_of(state, f"head.{group}"), features[group]) for group in self.task.groups}
+
+    def features(self, batch: Batch, state: State | None = None) -> Features:
+        """Returns the vectors of a batch's items, with the encoder's weights that a State holds."""
+        weights = part_of(state, "encoder") if state else {}
+        return self.task.features(lambda texts: self._encode(texts, weights), batch)
+
+    # -- learning to learn -----------------------------------------------------------------------------------------------
+
+    def forward(self, episodes: Sequence[Pair], progress: float = 1.0) -> Tensor:
+        """The outer loss of some episodes: what is differentiated to train the learner.
+
+        Args:
+            episodes: Support and query of each.
+            progress: How much of the training is done, 0 to 1.
+
+        Returns:
+            The mean loss over the episodes, a scalar.
+        """
+        with twice_differentiable() if self.second_order else nullcontext():
+            if self.moves:
+                losses = [self._outer_loss(support, query, None, None, progress) for support, query in episodes]
+            else:
+                features = iter(self._shared_features([batch for pair in episodes for batch in pair]))
+                losses = [self._outer_loss(s, q, next(features), next(features), progress) for s, q in episodes]
+            return torch.stack(losses).mean()
+
+    @property
+    def second_order(self) -> bool:
+        """Whether training differentiates the encoder twice."""
+        return bool(self.moves) and self.inner.settings.steps > 0 and self.inner.settings.order == 2
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether the encoder's weights are the same for all tasks, so that episodes are encoded together."""
+        return not self.moves
+
+    def _shared_features(self, batches: Sequence[Batch]) -> list[Features]:
+        """Encodes the distinct texts of all batches in one go and deals the vectors out."""
+        texts, places = join(batches)
+        vectors = self._encode(texts, {})
+        return [
+            self.task.features(lambda _, rows=rows: vectors[rows.to(vectors.device)], batch)  # type: ignore[misc]
+            for batch, rows in zip(batches, places, strict=True)
+        ]
+
+    def _outer_loss(
+        self, support: Batch, query: Batch, of_support: Features | None, of_query: Features | None, progress: float
+    ) -> Tensor:
+        settings = self.inner.settings
+        if settings.outer == "displacement":
+            return self._displacement(support, query)
+        states = self._states(support, of_support, differentiable=True)
+        if not settings.multi_step or len(states) == 1:
+            return self._loss(states[-1], query, of_query)
+        weights = step_weights(len(states) - 1, progress)
+        losses = [w * self._loss(s, query, of_query) for w, s in zip(weights, states[1:], strict=True) if w > 0]
+        return torch.stack(losses).sum()
+
+    def _displacement(self, support: Batch, query: Batch) -> Tensor:
+        """A scalar whose gradient is the way that the weights went, start - end (Nichol et al. 2018, arXiv:1803.02999, alg. 1).
+
+        Reptile does not split a task: the inner loop learns from all of the episode.
+        """
+        start = self._start(support, None)
+        end = self.inner(lambda state: self._loss(state, support) + self._loss(state, query), start, differentiable=False)[-1]
+        way = [(start[name] * (start[name] - end[name]).detach()).sum() for name in start if name in self.inner.moving]
+        return torch.stack(way).sum()
+
+    # -- the parts -------------------------------------------------------------------------------------------------------
+
+    def _states(self, support: Batch, features: Features | None, *, differentiable: bool) -> list[State]:
+        if not self.inner.settings.steps:
+            with torch.set_grad_enabled(differentiable):
+                return [self._start(support, features)]
+        with torch.set_grad_enabled(differentiable):
+            start = self._start(support, features)
+        states: list[State] = self.inner(
+            lambda state: self._loss(state, support, features), start, differentiable=differentiable
+        )
+        return states
+
+    def _start(self, support: Batch, features: Features | None) -> State:
+        """phi_0: the tensors of the encoder that move, and the heads fitted to the support."""
+        own = dict(self.encoder.named_parameters())
+        state = with_prefix({name: own[name] for name in self.moves}, "encoder")
+        features = self.features(support, state) if features is None else features
+        for group in self.task.groups:
+            items = self._items(support, group, features)
+            state |= with_prefix(self._head(group).fit(items), f"head.{group}")
+        return state
+
+    def _items(self, batch: Batch, group: str, features: Features) -> Items:
+        """The items of a group that have a label."""
+        x, y = features[group], batch.labels[group].to(features[group].device)
+        labelled = y >= 0
+        return Items(x[labelled], y[labelled], batch.n_labels[group], batch.weights.to(x.device)[labelled])
+
+    def _loss(self, state: State, batch: Batch, features: Features | None = None) -> Tensor:
+        """Cross-entropy over the labelled items, each as often as its weight says, summed over the groups."""
+        logits = self.logits(state, batch, features)
+        losses = []
+        for group, scores in logits.items():
+            y, weights = batch.labels[group].to(scores.device), batch.weights.to(scores.device)
+            each = F.cross_entropy(scores.float(), y, reduction="none", ignore_index=-1)
+            counted = weights * (y >= 0)
+            losses.append((each * counted).sum() / counted.sum().clamp_min(1e-12))
+        return torch.stack(losses).sum()
+
+    def _head(self, group: str) -> Head:
+        head = self.heads[group]
+        assert isinstance(head, Head)
+        return head
+
+    # -- encoding --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def cached_features(self) -> Iterator[None]:
+        """Keeps the vectors of the texts seen inside, for as long as the encoder's weights do not change.
+
+        A frozen encoder, or a trained one that is only evaluated, encodes each text once.
+        """
+        outer, self._table = self._table, {}
+        try:
+            yield
+        finally:
+            self._table = outer
+
+    def _encode(self, texts: Sequence[TokenIds], weights: Mapping[str, Tensor]) -> Tensor:
+        if self._table is None or weights:
+            return encode(self.encoder, texts, weights)
+        keys = [text.tobytes() for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._table}
+        if missing:
+            with torch.no_grad():
+                vectors = encode(self.encoder, list(missing.values()))
+            self._table.update(zip(missing, vectors, strict=True))
+        return torch.stack([self._table[key] for key in keys])

@@ -1,0 +1,70 @@
+"""From settings to an encoder, and between an encoder and a folder."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, TypeAdapter
+from safetensors.torch import load_file, save_file
+
+from kshot.models.encoder import Encoder
+from kshot.models.pretrained import PretrainedEncoder, PretrainedSettings, token_embeddings
+from kshot.models.scratch import CNN, LSTM, CNNSettings, LSTMSettings, ScratchSettings, Transformer, TransformerSettings
+from kshot.models.vocabulary import Vocabulary
+
+EncoderSettings = Annotated[CNNSettings | LSTMSettings | TransformerSettings | PretrainedSettings, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(EncoderSettings)
+_SCRATCH: dict[str, Any] = {"cnn": CNN, "lstm": LSTM, "transformer": Transformer}
+_CONFIG, _WEIGHTS = "encoder.json", "encoder.safetensors"
+
+
+def build_encoder(settings: EncoderSettings, texts: Sequence[str], *, seed: int) -> Encoder:
+    """Builds an encoder with its first weights.
+
+    Args:
+        settings: Which encoder.
+        texts: What a vocabulary is learned from, if the encoder has one of its own.
+        seed: Decides the random weights; the global generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if isinstance(settings, PretrainedSettings):
+            return PretrainedEncoder(settings)
+        table = None
+        if settings.embeddings is not None:
+            vocabulary, table = token_embeddings(settings.embeddings, max_length=settings.max_length)
+        else:
+            learn = Vocabulary.words if settings.tokens == "word" else Vocabulary.bpe
+            vocabulary = learn(texts, size=settings.vocabulary_size, max_length=settings.max_length)
+        encoder: Encoder = _SCRATCH[settings.kind](settings, vocabulary, table)
+        return encoder
+
+
+def save_encoder(encoder: Encoder, folder: Path) -> None:
+    """Writes an encoder's settings, weights and vocabulary into a folder."""
+    description = {"settings": encoder.settings.model_dump(mode="json"), "architecture": encoder.architecture()}
+    (folder / _CONFIG).write_text(json.dumps(description, indent=2, default=str) + "\n", encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}, folder / _WEIGHTS)
+    encoder.vocabulary.save(folder)
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """Reads an encoder that `save_encoder` wrote; nothing is downloaded."""
+    description = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    settings = _ADAPTER.validate_python(description["settings"])
+    vocabulary = Vocabulary.load(folder, max_length=settings.max_length)
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(settings, PretrainedSettings):
+            encoder: Encoder = PretrainedEncoder(settings, config=description["architecture"]["config"], vocabulary=vocabulary)
+        else:
+            shape = description["architecture"]
+            table = torch.empty(shape["n_tokens"], shape["embedding_dim"]) if _has_given_table(settings) else None
+            encoder = _SCRATCH[settings.kind](settings, vocabulary, table)
+    encoder.load_state_dict(load_file(folder / _WEIGHTS))
+    return encoder
+
+
+def _has_given_table(settings: ScratchSettings) -> bool:
+    return settings.embeddings is not None

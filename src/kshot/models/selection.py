@@ -1,0 +1,41 @@
+"""Which tensors of an encoder move: one word, used by the inner and by the outer loop."""
+
+import re
+
+from torch import nn
+
+from kshot.errors import KshotError
+
+WORDS = "all, none, norm, lora, or top:N for the last N layers"
+
+
+def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
+    """Returns the names of the encoder's parameters that a word selects.
+
+    Args:
+        encoder: The encoder.
+        moves: `all`; `none`; `norm`, its LayerNorm tensors; `lora`, its LoRA matrices; `top:N`, its last N layers.
+
+    Raises:
+        KshotError: If the word is unknown or selects nothing.
+    """
+    names = [name for name, _ in encoder.named_parameters()]
+    match moves.split(":"):
+        case ["all"]:
+            chosen = names
+        case ["none"]:
+            return ()
+        case ["norm"]:
+            norms = [name for name, module in encoder.named_modules() if isinstance(module, nn.LayerNorm)]
+            chosen = [name for name in names if name.rpartition(".")[0] in norms]
+        case ["lora"]:
+            chosen = [name for name in names if name.endswith((".lora_a", ".lora_b"))]
+        case ["top", number] if number.isdigit():
+            layer_of = {name: int(found[1]) for name in names if (found := re.search(r"layers?\.(\d+)\.", name))}
+            n_layers = max(layer_of.values(), default=-1) + 1
+            chosen = [name for name in names if layer_of.get(name, -1) >= n_layers - int(number)]
+        case _:
+            raise KshotError(f'"{moves}" selects no tensors; choose one of {WORDS}.')
+    if not chosen:
+        raise KshotError(f'"{moves}" selects none of the {len(names)} tensors of this encoder; choose one of {WORDS}.')
+    return tuple(chosen)

@@ -1,0 +1,30 @@
+"""The kinds of task by name, and between a task and its settings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kshot.errors import KshotError, did_you_mean
+from kshot.tasks.base import Task
+from kshot.tasks.classification import Classification, ClassificationSettings
+
+TASKS: dict[str, tuple[Any, Any]] = {"classification": (ClassificationSettings, Classification)}
+
+
+def build_task(values: Mapping[str, Any]) -> Task:
+    """Makes a task of its settings; `kind` says which.
+
+    Raises:
+        KshotError: If the kind is unknown.
+    """
+    kind = values.get("kind", "classification")
+    if kind not in TASKS:
+        raise KshotError(f'There is no task kind "{kind}".{did_you_mean(kind, TASKS)} Known: {", ".join(TASKS)}.')
+    settings_type, task_type = TASKS[kind]
+    task: Task = task_type(settings_type.model_validate(values))
+    return task
+
+
+def describe_task(task: Task) -> dict[str, Any]:
+    """The settings that `build_task` makes the same task of."""
+    described: dict[str, Any] = task.settings.model_dump(mode="json")
+    return described
