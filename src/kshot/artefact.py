@@ -1,0 +1,162 @@
+"""What kshot saves: folders of JSON and safetensors with a format number, written whole or not at all.
+
+A learner's folder:
+
+    kshot.json           what it is: format, kind, algorithm, task kind, and what is known of its training
+    encoder.json         the encoder's settings and shape
+    encoder.safetensors  its weights
+    tokenizer.json       its vocabulary
+    learner.safetensors  the heads and the learned rates of the inner loop
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kshot.errors import KshotError
+from kshot.meta.algorithms import build_learner
+from kshot.meta.learner import AlgorithmSettings, Learner
+from kshot.models.build import load_encoder, save_encoder
+from kshot.tasks.kinds import build_task, describe_task
+
+FORMAT = 1
+MANIFEST = "kshot.json"
+_TENSORS = "learner.safetensors"
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Gives an empty folder to write into; it becomes `target` at the end, or vanishes if anything went wrong.
+
+    A folder that was there before is replaced as a whole, and is still there if the new one could not be written.
+
+    Raises:
+        KshotError: If the folder cannot be written (no space, no permission).
+    """
+    target = target.absolute()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise KshotError(f"{target} cannot be written ({error.strerror}); choose another folder.") from error
+    try:
+        yield draft
+        for path in draft.rglob("*"):
+            if path.is_file():
+                _flush(path)
+        draft.chmod(0o755)
+        if target.exists():
+            old = Path(mkdtemp(prefix=f".{target.name}-old-", dir=target.parent)) / "old"
+            target.replace(old)
+            draft.replace(target)
+            shutil.rmtree(old.parent)
+        else:
+            draft.replace(target)
+    except OSError as error:
+        raise KshotError(
+            f"{target} could not be written ({error.strerror}); what was there before is untouched. "
+            "Make room or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_manifest(folder: Path, kind: str, values: Mapping[str, Any]) -> None:
+    """Writes `kshot.json` with the format number and the kind of the artefact."""
+    text = json.dumps({"format": FORMAT, "kind": kind, **values}, indent=2, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
+    """Reads `kshot.json`.
+
+    Raises:
+        KshotError: If it is missing, damaged, of another kind, or of a newer format.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise KshotError(f"{folder} is not a kshot {kind}: it has no {MANIFEST}; give the folder that kshot wrote.")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found, made_by = manifest["kind"], int(manifest["format"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise KshotError(f"{path} is damaged ({error}); restore the folder from a copy or make it again.") from error
+    if made_by > FORMAT:
+        raise KshotError(f"{path} has format {made_by} and this kshot reads up to {FORMAT}; upgrade it: pip install -U kshot.")
+    if found != kind:
+        raise KshotError(f"{folder} holds a {found}, not a {kind}.")
+    return dict(manifest)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file.
+
+    Raises:
+        KshotError: If it is missing or damaged.
+    """
+    if not path.is_file():
+        raise KshotError(f"{path} is missing: the folder is not complete; restore it from a copy or make it again.")
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise KshotError(f"{path} is damaged ({error}); restore it from a copy or make it again.") from error
+
+
+def save_learner(learner: Learner, folder: Path, *, about: Mapping[str, Any]) -> None:
+    """Saves a learner.
+
+    Args:
+        learner: The learner.
+        folder: Where to; replaced as a whole if it is there.
+        about: What is known of its training, kept in `kshot.json` as it is.
+
+    Raises:
+        KshotError: If the folder cannot be written.
+    """
+    with new_folder(folder) as draft:
+        write_manifest(
+            draft,
+            "learner",
+            {"algorithm": learner.settings.model_dump(mode="json"), "task": describe_task(learner.task), "about": dict(about)},
+        )
+        save_encoder(learner.encoder, draft)
+        own = {name: tensor.contiguous() for name, tensor in learner.state_dict().items() if not name.startswith("encoder.")}
+        save_file(own, draft / _TENSORS)
+
+
+def load_learner(folder: Path) -> tuple[Learner, dict[str, Any]]:
+    """Loads a learner, ready to adapt, with what is known of its training.
+
+    Args:
+        folder: The learner's folder, or a run's, which has it in `learner/`.
+
+    Raises:
+        KshotError: If the folder is missing, incomplete, damaged, or of a newer format.
+    """
+    if not folder.is_dir():
+        raise KshotError(f"{folder} does not exist; give the folder of a run or of a learner.")
+    if not (folder / MANIFEST).is_file() and (folder / "learner").is_dir():
+        folder = folder / "learner"
+    manifest = read_manifest(folder, "learner")
+    try:
+        encoder = load_encoder(folder)
+    except (FileNotFoundError, json.JSONDecodeError, SafetensorError, KeyError, RuntimeError) as error:
+        raise KshotError(f"The encoder in {folder} is incomplete or damaged ({error}); restore it from a copy.") from error
+    learner = build_learner(AlgorithmSettings.model_validate(manifest["algorithm"]), encoder, build_task(manifest["task"]))
+    own = read_tensors(folder / _TENSORS)
+    learner.load_state_dict(own | {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()})
+    return learner.eval(), dict(manifest["about"])
