@@ -24,6 +24,7 @@ HEADS: dict[str, tuple[type[Settings], Any]] = {
     "linear": (heads.LinearSettings, heads.Linear),
     "prototype-linear": (heads.PrototypeSettings, heads.PrototypeLinear),
     "logistic": (heads.LogisticSettings, heads.Logistic),
+    "anchored": (heads.AnchoredSettings, heads.Anchored),
     "nearest": (heads.NearestSettings, heads.Nearest),
 }
 
@@ -88,6 +89,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         "Nichol et al. 2018, arXiv:1803.02999",
         "linear",
         inner={"steps": 8, "rate": 0.05, "moves": "all", "order": 1, "outer": "displacement"},
+    ),
+    "anchored": Algorithm(
+        "Anchored prototypes", "regularisation biased to the prototypes, after Denevi et al. 2019, arXiv:1903.10399", "anchored"
     ),
     "fine-tuning": Algorithm(
         "Fine-tuning",

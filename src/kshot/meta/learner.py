@@ -1,7 +1,7 @@
 """The learner: an encoder, a head for each group of items, and an inner loop, bound to one kind of task."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -65,7 +65,7 @@ class Learner(nn.Module):
         self.inner = inner
         self.moves = tuple(moves)
         self.settings = settings
-        self._table: dict[bytes, Tensor] | None = None
+        self.precision = torch.float32  # of the encoder's matrix products
 
     # -- adapting and predicting -----------------------------------------------------------------------------------------
 
@@ -193,27 +193,5 @@ class Learner(nn.Module):
         assert isinstance(head, Head)
         return head
 
-    # -- encoding --------------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def cached_features(self) -> Iterator[None]:
-        """Keeps the vectors of the texts seen inside, for as long as the encoder's weights do not change.
-
-        A frozen encoder, or a trained one that is only evaluated, encodes each text once.
-        """
-        outer, self._table = self._table, {}
-        try:
-            yield
-        finally:
-            self._table = outer
-
     def _encode(self, texts: Sequence[TokenIds], weights: Mapping[str, Tensor]) -> Tensor:
-        if self._table is None or weights:
-            return encode(self.encoder, texts, weights)
-        keys = [text.tobytes() for text in texts]
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._table}
-        if missing:
-            with torch.no_grad():
-                vectors = encode(self.encoder, list(missing.values()))
-            self._table.update(zip(missing, vectors, strict=True))
-        return torch.stack([self._table[key] for key in keys])
+        return encode(self.encoder, texts, weights, self.precision)

@@ -1,8 +1,8 @@
 """What every encoder offers, and how a list of texts goes through one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from kshot.models.vocabulary import TokenIds, Vocabulary
 from kshot.settings import Settings
 
-_TOKENS_PER_CALL = 16_384
-_CALL_OVERHEAD = 48  # what one more call costs, in tokens: measured, and flat around its minimum
+_TOKENS_PER_CALL = {"cpu": 1_024, "cuda": 32_768}  # on a CPU, what stays in its caches is fastest
+_CALL_OVERHEAD = 48  # what one more call costs, in tokens
 
 
 class Encoder(nn.Module, ABC):
@@ -46,46 +46,91 @@ class Encoder(nn.Module, ABC):
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         """Makes one vector of a text's token vectors: (n_texts, length, dim) -> (n_texts, dim)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._remembered: dict[bytes, Tensor] | None = None
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Keeps the vectors of the texts that are encoded inside, so that each is encoded once.
+
+        Only for as long as the weights do not change: while a trained encoder is evaluated, or a frozen one is used. Inside
+        another such context its vectors are used, too.
+        """
+        outer = self._remembered
+        self._remembered = {} if outer is None else outer
+        try:
+            yield
+        finally:
+            self._remembered = outer
+
     def architecture(self) -> dict[str, object]:
         """Whatever `settings` do not say about the shape of the network; written beside the weights."""
         return {}
 
 
-def encode(encoder: Encoder, texts: Sequence[TokenIds], weights: Mapping[str, Tensor] | None = None) -> Tensor:
+def encode(
+    encoder: Encoder,
+    texts: Sequence[TokenIds],
+    weights: Mapping[str, Tensor] | None = None,
+    precision: torch.dtype = torch.float32,
+) -> Tensor:
     """Runs texts through an encoder, the short ones together and the long ones together.
 
     Args:
         encoder: The encoder.
         texts: Token numbers of each text.
         weights: Tensors to use in the place of the encoder's own, by name.
+        precision: Of the matrix products; pooling is in float32 always.
 
     Returns:
         One float32 vector for each text in the given order, (n_texts, dim).
     """
+    if encoder._remembered is None or weights:
+        return _encode(encoder, texts, weights, precision)
+    table, keys = encoder._remembered, [text.tobytes() for text in texts]
+    missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in table}
+    if missing:
+        with torch.no_grad():
+            table.update(zip(missing, _encode(encoder, list(missing.values()), None, precision), strict=True))
+    return torch.stack([table[key] for key in keys])
+
+
+def _encode(
+    encoder: Encoder, texts: Sequence[TokenIds], weights: Mapping[str, Tensor] | None, precision: torch.dtype
+) -> Tensor:
     lengths = np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
     device = next(encoder.parameters()).device
     vectors, order = [], []
-    for chunk in plan_calls(lengths):
-        ids, mask = pad([texts[i] for i in chunk], encoder.vocabulary.pad_id)
-        ids, mask = ids.to(device), mask.to(device)
-        states = functional_call(encoder, dict(weights), (ids, mask)) if weights else encoder(ids, mask)
-        vectors.append(encoder.pool(states.float(), mask))
-        order.append(chunk)
+    # One context around all calls, so that the weights are cast once.
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        for call in plan_calls(lengths, _TOKENS_PER_CALL.get(device.type, 16_384)):
+            ids, mask = pad([texts[i] for i in call], encoder.vocabulary.pad_id)
+            ids, mask = ids.to(device), mask.to(device)
+            states = functional_call(encoder, dict(weights), (ids, mask)) if weights else encoder(ids, mask)
+            vectors.append(encoder.pool(_like_weights(states, encoder), mask))
+            order.append(call)
     if not vectors:
         return torch.empty(0, encoder.dim, device=device)
     back = torch.from_numpy(np.argsort(np.concatenate(order))).to(device)
     return torch.cat(vectors)[back]
 
 
-def plan_calls(lengths: np.ndarray) -> list[np.ndarray]:
+def _like_weights(states: Tensor, encoder: Encoder) -> Tensor:
+    """The states in the precision of the weights: float32 unless someone made the encoder double."""
+    return states.to(next(encoder.parameters()).dtype)
+
+
+def plan_calls(lengths: np.ndarray, most_tokens: int = 1_024) -> list[np.ndarray]:
     """Splits texts into calls so that padding and the cost of a call are least together.
 
     Texts sorted by length are cut between lengths; a call of n texts costs `n * longest + overhead`. The cheapest
-    cuts are found exactly by dynamic programming over the distinct lengths, and calls above a fixed number of tokens
-    are then halved as often as needed.
+    cuts are found exactly by dynamic programming over the distinct lengths, and calls of too many tokens are then cut
+    into equal parts.
 
     Args:
         lengths: The number of tokens of each text, (n_texts,).
+        most_tokens: The tokens of one call at most, padding included, unless a single text has more.
 
     Returns:
         The numbers of the texts of each call.
@@ -105,7 +150,7 @@ def plan_calls(lengths: np.ndarray) -> list[np.ndarray]:
     while end:
         start = int(cut[end])
         rows = order[first[start] : ends[end - 1]]
-        n_parts = -(-len(rows) * int(values[end - 1]) // _TOKENS_PER_CALL)
+        n_parts = -(-len(rows) * int(values[end - 1]) // most_tokens)
         calls.extend(np.array_split(rows, max(1, min(n_parts, len(rows)))))
         end = start
     return calls

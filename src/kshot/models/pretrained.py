@@ -129,7 +129,8 @@ class PretrainedEncoder(Encoder):
             add_lora(self.model, settings.lora_rank, settings.lora_alpha)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        states: Tensor = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        # Without padding no mask is needed, and attention without one is faster.
+        states: Tensor = self.model(input_ids=ids, attention_mask=None if bool(mask.all()) else mask.long()).last_hidden_state
         return states
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import nn
 
 from kshot.errors import KshotError
 
-WORDS = "all, none, norm, lora, or top:N for the last N layers"
+WORDS = "all, none, layers, norm, lora, or top:N for the last N layers"
 
 
 def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
@@ -14,7 +14,8 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
 
     Args:
         encoder: The encoder.
-        moves: `all`; `none`; `norm`, its LayerNorm tensors; `lora`, its LoRA matrices; `top:N`, its last N layers.
+        moves: `all`; `none`; `layers`, all but the embeddings; `norm`, its LayerNorm tensors; `lora`, its LoRA matrices;
+            `top:N`, its last N layers.
 
     Raises:
         KshotError: If the word is unknown or selects nothing.
@@ -25,6 +26,8 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
             chosen = names
         case ["none"]:
             return ()
+        case ["layers"]:
+            chosen = [name for name in names if "embedding" not in name]
         case ["norm"]:
             norms = [name for name, module in encoder.named_modules() if isinstance(module, nn.LayerNorm)]
             chosen = [name for name in names if name.rpartition(".")[0] in norms]

@@ -18,7 +18,8 @@ class ClassificationSettings(Settings):
     """How texts and class names become items.
 
     Attributes:
-        class_names: Whether the name of each class joins the support as one more example of it.
+        class_names: Whether the name of each class joins the support as one more example of it; a name without a letter, such
+            as a number, never does.
         name_weight: How many examples a class name counts for.
     """
 
@@ -43,9 +44,10 @@ class Classification(Task):
         numbers = [number_of.get(example.label, -1) for example in examples]
         weights = [1.0] * len(texts)
         if support and self.settings.class_names:
-            texts += [in_words(name) for name in classes]
-            numbers += range(len(classes))
-            weights += [self.settings.name_weight] * len(classes)
+            telling = [number for number, name in enumerate(classes) if any(map(str.isalpha, name))]
+            texts += [in_words(classes[number]) for number in telling]
+            numbers += telling
+            weights += [self.settings.name_weight] * len(telling)
         distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         return Batch(
             texts=tuple(vocabulary.encode(list(distinct))),

@@ -1,0 +1,112 @@
+"""A data set in three parts, and how episodes are drawn from it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kshot.data.augment import Augmentation
+from kshot.data.examples import TextExample
+from kshot.data.sampler import Count, EpisodeSampler
+from kshot.errors import KshotError, did_you_mean
+
+Unit = Literal["classes", "tasks", "examples"]
+"""What the parts of a data set differ in."""
+
+PARTS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Examples to meta-train on, to choose by and to test on.
+
+    Attributes:
+        name: Its name, with the split where there are several.
+        train: Examples to meta-train on.
+        valid: Examples to choose settings by.
+        test: Examples to report on.
+        unit: What is new in another part. ``classes``: the parts have different classes, and any of them make a task. ``tasks``: each
+            `TextExample.task` is one task with its own classes, and the parts have different tasks. ``examples``: the classes are the same, and
+            the examples are split.
+        out_of_scope: Texts that belong to none of the classes.
+        licence: The licence of the data.
+        source: Where it comes from, and how it was split if not by its authors.
+    """
+
+    name: str
+    train: tuple[TextExample, ...]
+    valid: tuple[TextExample, ...]
+    test: tuple[TextExample, ...]
+    unit: Unit
+    out_of_scope: tuple[TextExample, ...] = ()
+    licence: str = ""
+    source: str = ""
+
+    def part(self, name: str) -> tuple[TextExample, ...]:
+        """Returns the examples of ``train``, ``valid`` or ``test``.
+
+        Raises:
+            KshotError: If there is no such part, or if it is empty.
+        """
+        if name not in PARTS:
+            raise KshotError(f'There is no part "{name}"; the parts are train, valid and test.{did_you_mean(name, PARTS)}')
+        examples = {"train": self.train, "valid": self.valid, "test": self.test}[name]
+        if not examples:
+            raise KshotError(f'The part "{name}" of data set "{self.name}" is empty; add examples to it or use another part.')
+        return examples
+
+    def classes(self, part: str) -> tuple[str, ...]:
+        """Returns the class names of a part, sorted.
+
+        Raises:
+            KshotError: If there is no such part, or if it is empty.
+        """
+        return tuple(sorted({example.label for example in self.part(part)}))
+
+    def sampler(
+        self,
+        part: str,
+        *,
+        way: Count,
+        shot: Count,
+        query: Count,
+        seed: int,
+        n_episodes: int,
+        skip_small: bool = False,
+        augment: Augmentation | None = None,
+    ) -> EpisodeSampler:
+        """Builds a sampler of the episodes of a part, in the way that its unit asks for.
+
+        For unit ``tasks``, a task whose rows have a `part` of their own has its support drawn from its train rows and its query from its test rows.
+        For unit ``examples``, the support comes from the train part and the query from the named one.
+
+        Args:
+            part: ``train``, ``valid`` or ``test``.
+            way: Classes of an episode, see `EpisodeSampler`.
+            shot: Support examples of each class.
+            query: Query examples of each class.
+            seed: Any whole number from 0.
+            n_episodes: The length of the sampler.
+            skip_small: Whether classes with too few examples are left out instead of refused.
+            augment: A change made to each support example.
+
+        Raises:
+            KshotError: If there is no such part, or if it does not have what the counts ask for.
+        """
+        examples = self.part(part)
+        query_examples: tuple[TextExample, ...] | None = None
+        if self.unit == "examples" and part != "train":
+            examples, query_examples = self.part("train"), examples
+        elif self.unit == "tasks" and any(example.part == "test" for example in examples):
+            query_examples = tuple(example for example in examples if example.part == "test")
+            examples = tuple(example for example in examples if example.part == "train")
+        return EpisodeSampler(
+            examples,
+            way=way,
+            shot=shot,
+            query=query,
+            seed=seed,
+            n_episodes=n_episodes,
+            tasks=self.unit == "tasks",
+            query_examples=query_examples,
+            skip_small=skip_small,
+            augment=augment,
+        )

@@ -1,0 +1,189 @@
+"""How well, and how fast, a learner adapts to tasks it has never seen."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from kshot.artefact import load_learner
+from kshot.data.catalogue import load_dataset
+from kshot.data.examples import Episode
+from kshot.errors import KshotError
+from kshot.meta.learner import Learner, Pair
+from kshot.run.config import Count
+from kshot.tasks.scores import accuracy, macro_f1
+
+_TIMED_EPISODES = 11
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95% interval.
+
+    Attributes:
+        mean: The mean.
+        half_width: Half the width of the interval: Student's t over the episodes.
+    """
+
+    mean: float
+    half_width: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.1f} ± {100 * self.half_width:.1f}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a learner on some episodes.
+
+    Attributes:
+        accuracies: One for each episode.
+        macro_f1s: One for each episode.
+        seconds: The median time of an adaptation from raw text, nothing being cached.
+    """
+
+    accuracies: NDArray[np.float64]
+    macro_f1s: NDArray[np.float64]
+    seconds: float
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Mean accuracy."""
+        return estimate(self.accuracies)
+
+    @property
+    def macro_f1(self) -> Estimate:
+        """Mean macro F1."""
+        return estimate(self.macro_f1s)
+
+    def lift(self, other: "Evaluation") -> Estimate:
+        """The mean difference of accuracy to another learner's on the same episodes, with its paired interval."""
+        return estimate(self.accuracies - other.accuracies)
+
+    def summary(self) -> dict[str, float]:
+        """The figures, for a file."""
+        return {
+            "accuracy": self.accuracy.mean,
+            "accuracy_interval": self.accuracy.half_width,
+            "macro_f1": self.macro_f1.mean,
+            "macro_f1_interval": self.macro_f1.half_width,
+            "seconds_per_adaptation": self.seconds,
+            "episodes": len(self.accuracies),
+        }
+
+
+def estimate(values: NDArray[np.float64]) -> Estimate:
+    """The mean of some values and its 95% interval by Student's t; infinite for a single value."""
+    n = len(values)
+    if n < 2:
+        return Estimate(float(values.mean()), math.inf)
+    return Estimate(float(values.mean()), float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)))
+
+
+def collate(learner: Learner, episode: Episode) -> Pair:
+    """An episode as the learner takes it."""
+    vocabulary = learner.encoder.vocabulary
+    support = learner.task.collate(episode.support, episode.classes, vocabulary, support=True)
+    query = learner.task.collate(episode.query, episode.classes, vocabulary, support=False)
+    return support, query
+
+
+def evaluate(learner: Learner, episodes: Sequence[Episode], *, time: bool = True) -> Evaluation:
+    """Adapts to each episode and scores the queries.
+
+    Args:
+        learner: The learner; it is put into evaluation mode, and back.
+        episodes: What to adapt to, usually a sampler.
+        time: Whether a few adaptations are timed besides.
+    """
+    was_training = learner.training
+    learner.eval()
+    try:
+        with torch.no_grad(), learner.encoder.remembering():
+            scores = [_score(learner, episodes[i]) for i in range(len(episodes))]
+        seconds = _seconds(learner, episodes) if time else math.nan
+    finally:
+        learner.train(was_training)
+    accuracies, macro_f1s = np.array(scores).T
+    return Evaluation(accuracies, macro_f1s, seconds)
+
+
+def _score(learner: Learner, episode: Episode) -> tuple[float, float]:
+    support, query = collate(learner, episode)
+    state = learner.adapt(support)
+    scores = []
+    for group, logits in learner.logits(state, query).items():
+        true, predicted = query.labels[group].numpy(), logits.argmax(dim=-1).cpu().numpy()
+        scores.append((accuracy(true, predicted), macro_f1(true, predicted, query.n_labels[group])))
+    return float(np.mean([a for a, _ in scores])), float(np.mean([f for _, f in scores]))
+
+
+def _seconds(learner: Learner, episodes: Sequence[Episode]) -> float:
+    """The median over a few episodes of the time from texts to a State, tokenising included."""
+    times = []
+    for i in range(min(_TIMED_EPISODES, len(episodes))):
+        episode = episodes[i]
+        learner.encoder.vocabulary.forget()
+        begin = perf_counter()
+        learner.adapt(learner.task.collate(episode.support, episode.classes, learner.encoder.vocabulary, support=True))
+        times.append(perf_counter() - begin)
+    return median(times)
+
+
+def evaluate_run(
+    run: Path,
+    *,
+    data: str,
+    split: str | None = None,
+    part: str = "test",
+    way: Count = 5,
+    shot: Count = 5,
+    query: Count = 5,
+    episodes: int = 600,
+    seed: int = 0,
+    json_file: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluates a saved learner on a part of a data set.
+
+    Returns:
+        The figures and the settings that they belong to; also written to `json_file`, with the accuracy of each episode.
+
+    Raises:
+        KshotError: If the run or the data cannot be used.
+    """
+    learner, _ = load_learner(run)
+    dataset = load_dataset(data, split=split)
+    sampler = dataset.sampler(part, way=way, shot=shot, query=query, seed=seed, n_episodes=episodes)
+    evaluation = evaluate(learner, sampler)
+    settings: Mapping[str, Any] = {
+        "run": str(run),
+        "algorithm": learner.settings.name,
+        "data": dataset.name,
+        "part": part,
+        "way": way,
+        "shot": shot,
+        "query": query,
+        "seed": seed,
+    }
+    figures = {**settings, **evaluation.summary()}
+    if json_file is not None:
+        _write_json(json_file, {**figures, "accuracies": evaluation.accuracies.tolist()})
+    return figures
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise KshotError(f"{path} could not be written ({error.strerror}); choose another place.") from error

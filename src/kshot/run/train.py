@@ -1,0 +1,353 @@
+"""Meta-training: the outer loop, from a recipe to a saved learner."""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kshot.artefact import new_folder, save_learner
+from kshot.data.augment import build_augmentation
+from kshot.data.catalogue import load_dataset
+from kshot.data.dataset import Dataset
+from kshot.data.examples import Episode, TextExample
+from kshot.data.sampler import EpisodeSampler
+from kshot.errors import KshotError
+from kshot.meta.algorithms import algorithm, build_learner
+from kshot.meta.learner import Learner, Pair
+from kshot.models.build import build_encoder
+from kshot.models.selection import select
+from kshot.models.vocabulary import TokenIds
+from kshot.run.checkpoint import Checkpoint, Progress, flatten, load_checkpoint, save_checkpoint, unflatten
+from kshot.run.config import Recipe, TrainingSettings
+from kshot.run.evaluate import Estimate, Evaluation, collate, evaluate
+from kshot.run.log import Log
+from kshot.tasks.base import Batch
+from kshot.tasks.classification import Classification
+
+_RECIPE, _CHECKPOINTS, _LEARNER = "recipe.json", "checkpoints", "learner"
+_STREAMS = {"training": 0, "validation": 1, "judgement": 2}  # each draws other episodes of the same seed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        learner: The learner that was kept.
+        best_step: The step whose weights it has; 0 for the start.
+        share: How far they lie on the way from the start to the trained weights.
+        start: The start on fresh episodes of the `valid` classes.
+        trained: The trained learner on the same episodes.
+        lift: The paired difference of the two.
+        kept_start: Whether meta-training did not pay and the start was kept.
+    """
+
+    learner: Learner
+    best_step: int
+    share: float
+    start: Evaluation
+    trained: Evaluation
+    lift: Estimate
+    kept_start: bool
+
+
+def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
+    """Meta-trains a learner and saves it.
+
+    Writes `recipe.json`, `metrics.jsonl`, `checkpoints/` and at the end `learner/` into the folder. On a CPU a run that was
+    stopped and resumed gives the same learner, bit for bit, as one that was not.
+
+    Args:
+        recipe: What to train, on what, and how.
+        out: The run's folder.
+        resume: Whether to go on where a run in this folder stopped.
+
+    Raises:
+        KshotError: If the folder holds a run and `resume` is not set, or holds that of another recipe.
+    """
+    _claim(out, recipe, resume)
+    dataset = load_dataset(recipe.data.name, split=recipe.data.split)
+    learner = start_learner(recipe, dataset)
+    start = _copy(learner.state_dict())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    learner.to(device)
+    learner.precision = getattr(torch, recipe.training.precision)
+    best_step = _meta_train(recipe, dataset, learner, out) if recipe.training.steps else 0
+    outcome = _judge(recipe, dataset, learner, start, best_step)
+    save_learner(outcome.learner, out / _LEARNER, about=_about(recipe, dataset, outcome))
+    return outcome
+
+
+def start_learner(recipe: Recipe, dataset: Dataset) -> Learner:
+    """Builds the learner of a recipe with its first weights; what does not learn is frozen."""
+    texts = [example.text for example in dataset.train]
+    encoder = build_encoder(recipe.encoder, texts, seed=recipe.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        learner = build_learner(recipe.algorithm, encoder, Classification(recipe.task))
+    chosen = set(select(encoder, recipe.training.trains))
+    for name, tensor in encoder.named_parameters():
+        tensor.requires_grad_(tensor.requires_grad and name in chosen)
+    return learner
+
+
+def sampler(recipe: Recipe, dataset: Dataset, stream: str, n_episodes: int) -> EpisodeSampler:
+    """The episodes of one of a run's streams: `training`, `validation`, or `judgement` (fresh ones of the `valid` part)."""
+    settings = recipe.training if stream == "training" else recipe.validation
+    part = "train" if stream == "training" else "valid"
+    return dataset.sampler(
+        part,
+        way=settings.way,
+        shot=settings.shot,
+        query=settings.query,
+        seed=recipe.seed * len(_STREAMS) + _STREAMS[stream],
+        n_episodes=n_episodes,
+        augment=build_augmentation(recipe.training.augment) if stream == "training" else None,
+    )
+
+
+# -- the outer loop --------------------------------------------------------------------------------------------------------
+
+
+def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -> int:
+    """Trains until the end or until patience runs out; leaves the best weights in the learner, returns their step."""
+    settings = recipe.training
+    episodes = sampler(recipe, dataset, "training", settings.steps * settings.episodes_per_step)
+    validation = sampler(recipe, dataset, "validation", recipe.validation.episodes)
+    optimiser = _optimiser(learner, settings)
+    own = {name: tensor for name, tensor in learner.named_parameters() if tensor.requires_grad}
+
+    checkpoint = load_checkpoint(out / _CHECKPOINTS)
+    if checkpoint is None:
+        score = evaluate(learner, validation, time=False).accuracy.mean
+        progress, best = Progress(step=0, best_step=0, best_score=score, waited=0), _copy(own)
+    else:
+        learner.load_state_dict(dict(checkpoint.weights), strict=False)
+        unflatten(optimiser, checkpoint.optimiser)
+        progress, best = checkpoint.progress, dict(checkpoint.best)
+
+    frozen = settings.trains == "none" and learner.shares_weights
+    with Log(out, n_steps=settings.steps, done=progress.step) as log, learner.encoder.remembering() if frozen else nullcontext():
+        if progress.step == 0:
+            log.figures(0, valid_accuracy=progress.best_score)
+        begin = perf_counter()
+        for step in range(progress.step, settings.steps):
+            if recipe.validation.patience and progress.waited >= recipe.validation.patience:
+                log.say(f"No better validation in {progress.waited}: stopped after {step} steps.")
+                break
+            loss = _update(recipe, learner, optimiser, episodes, step)
+            log.step(step + 1, loss)
+            log.figures(step + 1, loss=loss)
+            if (step + 1) % recipe.validation.every == 0 or step + 1 == settings.steps:
+                result = evaluate(learner, validation, time=False).accuracy
+                better = result.mean > progress.best_score
+                if better:
+                    progress, best = Progress(step + 1, step + 1, result.mean, 0), _copy(own)
+                else:
+                    progress = Progress(step + 1, progress.best_step, progress.best_score, progress.waited + 1)
+                log.validation(step + 1, str(result), better)
+                log.figures(step + 1, valid_accuracy=result.mean, seconds=perf_counter() - begin)
+                save_checkpoint(Checkpoint(progress, own, best, flatten(optimiser)), out / _CHECKPOINTS)
+    learner.load_state_dict(best, strict=False)
+    return progress.best_step
+
+
+def _update(
+    recipe: Recipe, learner: Learner, optimiser: torch.optim.Optimizer, episodes: EpisodeSampler, step: int
+) -> float:
+    """One update of the shared weights; depends on the weights, the moments and the step alone."""
+    settings = recipe.training
+    progress = step / settings.steps
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * rate_factor(step, settings)
+    first = step * settings.episodes_per_step
+    drawn = [episodes[first + i] for i in range(settings.episodes_per_step)]
+    if settings.rotate:
+        drawn = [turned for episode in drawn for turned in rotations(episode)]
+    pairs = cut_tokens([collate(learner, episode) for episode in drawn], settings.token_cutoff, (recipe.seed, step))
+    # Tasks that share the encoder's weights are encoded together; the others one by one, so that memory is that of one.
+    groups = [pairs] if learner.shares_weights else [[pair] for pair in pairs]
+    learner.train()
+    if settings.trains == "none":
+        learner.encoder.eval()
+    optimiser.zero_grad()
+    total = 0.0
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout, so that a resumed run draws the same
+        for group_of_pairs in groups:
+            loss = learner(group_of_pairs, progress) * (len(group_of_pairs) / len(pairs))
+            loss.backward()
+            total += float(loss.detach())
+    if settings.clip:
+        torch.nn.utils.clip_grad_norm_([p for p in learner.parameters() if p.grad is not None], settings.clip)
+    optimiser.step()
+    return total
+
+
+def rate_factor(step: int, settings: TrainingSettings) -> float:
+    """The share of the peak rate at a step: a linear rise, then constant, a straight line or half a cosine down to 0."""
+    warm = round(settings.warmup * settings.steps)
+    if step < warm:
+        return (step + 1) / warm
+    done = (step - warm) / max(1, settings.steps - warm)
+    match settings.schedule:
+        case "constant":
+            return 1.0
+        case "linear":
+            return 1 - done
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _optimiser(learner: Learner, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """AdamW with a rate for the encoder and one for the rest; vectors and scalars do not decay."""
+    rates = {True: settings.learning_rate, False: settings.head_learning_rate or settings.learning_rate}
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, tensor in learner.named_parameters():
+        if tensor.requires_grad:
+            groups.setdefault((name.startswith("encoder."), tensor.ndim > 1), []).append(tensor)
+    if not groups:
+        raise KshotError(
+            'Nothing in this learner learns: training.trains is "none" and its head has no weights; set training.steps=0.'
+        )
+    return torch.optim.AdamW(
+        [
+            {"params": tensors, "peak": rates[encoder], "weight_decay": settings.weight_decay if matrix else 0.0}
+            for (encoder, matrix), tensors in groups.items()
+        ],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),  # short runs: moments that forget sooner
+    )
+
+
+def rotations(episode: Episode) -> list[Episode]:
+    """The episodes in which each `shot` texts of a class are the support in turn, and its other texts the query.
+
+    A class whose texts are not a multiple of its shots gives its last ones to the query every time.
+    """
+    texts: dict[str, list[TextExample]] = {name: [] for name in episode.classes}
+    for example in (*episode.support, *episode.query):
+        texts[example.label].append(example)
+    shots = episode.shots
+    n_turns = min(len(texts[name]) // shots[name] for name in episode.classes)
+    turned = []
+    for turn in range(n_turns):
+        support, query = [], []
+        for name, rows in texts.items():
+            first, last = turn * shots[name], (turn + 1) * shots[name]
+            support += rows[first:last]
+            query += rows[:first] + rows[last:]
+        turned.append(Episode(tuple(support), tuple(query), episode.classes, episode.index))
+    return turned
+
+
+def cut_tokens(pairs: Sequence[Pair], share: float, seed: tuple[int, int]) -> list[Pair]:
+    """Drops a share of the tokens of each text, the first and the last aside; a text loses the same wherever it stands."""
+    if not share:
+        return list(pairs)
+    generator = np.random.default_rng(seed)
+    shorter: dict[int, TokenIds] = {}
+
+    def shortened(batch: Batch) -> Batch:
+        for text in batch.texts:
+            if id(text) not in shorter:
+                kept = generator.random(len(text)) >= share
+                kept[[0, -1]] = True
+                shorter[id(text)] = text[kept]
+        return replace(batch, texts=tuple(shorter[id(text)] for text in batch.texts))
+
+    return [(shortened(support), shortened(query)) for support, query in pairs]
+
+
+# -- the judgement ---------------------------------------------------------------------------------------------------------
+
+
+def _judge(recipe: Recipe, dataset: Dataset, learner: Learner, start: Mapping[str, Tensor], best_step: int) -> Outcome:
+    """Chooses what is still open on `valid`, and compares with the start on fresh episodes of it."""
+    trained = _copy(learner.state_dict())
+    candidates = [(start, 0.0)] if not best_step else [(_between(start, trained, share), share) for share in recipe.training.average]
+    weights, share, learner = _best_on_valid(recipe, dataset, learner, candidates)
+
+    fresh = sampler(recipe, dataset, "judgement", recipe.validation.episodes)
+    learner.load_state_dict(dict(start))
+    of_start = evaluate(learner, fresh)
+    learner.load_state_dict(weights)
+    of_trained = evaluate(learner, fresh) if best_step else of_start
+    lift = of_trained.lift(of_start)
+    keeps_start = algorithm(recipe.algorithm.name).meta_trained and not lift.mean - lift.half_width > 0
+    if keeps_start:
+        learner.load_state_dict(dict(start))
+    return Outcome(learner, 0 if keeps_start else best_step, share, of_start, of_trained, lift, keeps_start)
+
+
+def _best_on_valid(
+    recipe: Recipe, dataset: Dataset, learner: Learner, candidates: Sequence[tuple[Mapping[str, Tensor], float]]
+) -> tuple[dict[str, Tensor], float, Learner]:
+    """The best of some weights, with class names or without: the weights, their share of the way, and the learner to use."""
+    learners = [learner]
+    if recipe.task.class_names and recipe.validation.choose_names:
+        nameless = Classification(recipe.task.model_copy(update={"class_names": False}))
+        learners.append(build_learner(learner.settings, learner.encoder, nameless))
+    if len(candidates) * len(learners) == 1:
+        return dict(candidates[0][0]), candidates[0][1], learner
+    validation = sampler(recipe, dataset, "validation", recipe.validation.episodes)
+    scores: dict[tuple[int, int], float] = {}
+    for i, (weights, _) in enumerate(candidates):
+        learner.load_state_dict(dict(weights))
+        with learner.encoder.remembering():
+            for j, each in enumerate(learners):
+                each.load_state_dict(dict(weights))
+                scores[i, j] = evaluate(each, validation, time=False).accuracy.mean
+    i, j = max(scores, key=lambda pair: scores[pair])
+    weights, share = candidates[i]
+    return dict(weights), share, learners[j]
+
+
+def _between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """start + share * (end - start)."""
+    if share == 1.0:
+        return dict(end)
+    return {name: torch.lerp(start[name].to(end[name].device), end[name], share) for name in end}
+
+
+def _about(recipe: Recipe, dataset: Dataset, outcome: Outcome) -> dict[str, object]:
+    return {
+        "title": recipe.title,
+        "recipe": recipe.model_dump(mode="json"),
+        "trained_on": dataset.name,
+        "training_classes": sorted({example.label for example in dataset.train}),
+        "best_step": outcome.best_step,
+        "share": outcome.share,
+        "kept_start": outcome.kept_start,
+        "valid": {"start": outcome.start.summary(), "trained": outcome.trained.summary(), "lift": outcome.lift.mean},
+    }
+
+
+def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Writes the recipe into a new folder, or checks that an old one has the same.
+
+    The folder appears with the recipe in it, by one rename, so that no run is ever half begun.
+    """
+    path = out / _RECIPE
+    text = recipe.model_dump_json(indent=2) + "\n"
+    if path.is_file():
+        if not resume:
+            raise KshotError(f"{out} already holds a run; go on with it by --resume, or give another folder to --out.")
+        if path.read_text(encoding="utf-8") != text:
+            raise KshotError(f"{out} holds a run of another recipe; resume with the settings in {path}, or give another --out.")
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise KshotError(f"{out} is not empty and holds no run; give a new folder to --out.")
+    with new_folder(out) as draft:
+        (draft / _RECIPE).write_text(text, encoding="utf-8")
+        (draft / _CHECKPOINTS).mkdir()
