@@ -1,4 +1,4 @@
-"""Changes to a text that leave its class as it is, for tasks with few examples: `Example -> Example`, drawn from a generator.
+"""Changes to a text that leave its class as it is, for tasks with few examples: `Example -> Example`.
 
 Word dropout and word swap are the random deletion and random swap of EDA (Wei and Zou 2019, arXiv:1901.11196).
 """
@@ -62,14 +62,16 @@ def swap_words(example: TextExample, rng: np.random.Generator) -> TextExample:
 def mistype(example: TextExample, rng: np.random.Generator) -> TextExample:
     """Makes one slip of the finger in about every seventh word of four letters or more.
 
-    The slip exchanges two neighbouring characters, leaves one out or doubles one. First and last characters stay, as they mostly do in the slips
-    that people make.
+    The slip exchanges two neighbouring characters, leaves one out or doubles one. First and last characters stay, as
+    they mostly do in the slips that people make.
     """
     words = example.text.split()
     slips = rng.random(len(words)) < WORD_RATE
     if not slips.any():
         return example
-    return replace(example, text=" ".join(_slip(word, rng) if slip else word for word, slip in zip(words, slips, strict=True)))
+    return replace(
+        example, text=" ".join(_slip(word, rng) if slip else word for word, slip in zip(words, slips, strict=True))
+    )
 
 
 def _slip(word: str, rng: np.random.Generator) -> str:
@@ -94,7 +96,9 @@ def drop_punctuation(example: TextExample, rng: np.random.Generator) -> TextExam
     """Leaves the punctuation out, in every second draw; a text that is nothing but punctuation stays."""
     if rng.random() < 0.5:
         return example
-    text = " ".join("".join(c for c in example.text if c.isalnum() or c.isspace() or c in "'-" or not c.isascii()).split())
+    text = " ".join(
+        "".join(c for c in example.text if c.isalnum() or c.isspace() or c in "'-" or not c.isascii()).split()
+    )
     return replace(example, text=text) if text else example
 
 
@@ -122,7 +126,8 @@ def build_augmentation(names: Sequence[str]) -> Augmentation | None:
     for name in names:
         if name not in AUGMENTATIONS:
             raise KshotError(
-                f'There is no augmentation "{name}"; there are {", ".join(AUGMENTATIONS)}.{did_you_mean(name, AUGMENTATIONS)}'
+                f'There is no augmentation "{name}"; there are '
+                f"{', '.join(AUGMENTATIONS)}.{did_you_mean(name, AUGMENTATIONS)}"
             )
     return _Chain(tuple(names)) if names else None
 

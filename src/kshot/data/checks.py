@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from kshot.data.dataset import PARTS, Dataset
+from kshot.data.dataset import PARTS, Dataset, Unit
 from kshot.data.examples import TextExample
 from kshot.data.normal import normalise
 
@@ -38,10 +38,12 @@ def check(examples: Iterable[TextExample], *, min_examples: int = MIN_EXAMPLES, 
     Args:
         examples: The examples.
         min_examples: How many different texts a class should have.
-        tasks: Whether each named task is a world of its own, so that the same text may have another label in another task.
+        tasks: Whether each named task is a world of its own, so that the same text may have another label in another
+            task.
 
     Returns:
-        Findings on texts under two labels, repeated texts, small classes, a single class and very long texts; empty if all is well.
+        Findings on texts under two labels, repeated texts, small classes, a single class and very long texts; empty if
+        all is well.
     """
     examples = tuple(examples)
     if not examples:
@@ -60,35 +62,49 @@ def check(examples: Iterable[TextExample], *, min_examples: int = MIN_EXAMPLES, 
         text, labels = conflicts[0]
         under = " and ".join(f'"{label}"' for label in sorted(labels))
         findings.append(
-            Finding("warning", f'{_count(conflicts, "text stands", "texts stand")} under more than one label: "{_shorten(text)}" under {under}.')
+            Finding(
+                "warning",
+                f'{_count(conflicts, "text stands", "texts stand")} under more than one label: "{_shorten(text)}" '
+                f"under {under}.",
+            )
         )
     for task in sorted({task for task, _ in texts_of_class}):
         names = [label for each, label in texts_of_class if each == task]
         if len(names) == 1:
             where = f'Task "{task}" has' if tasks and task else "There is"
-            findings.append(Finding("error", f'{where} one class only, "{names[0]}": there is nothing to tell it from.'))
-    small = sorted((len(texts), label, task) for (task, label), texts in texts_of_class.items() if len(texts) < min_examples)
+            findings.append(
+                Finding("error", f'{where} one class only, "{names[0]}": there is nothing to tell it from.')
+            )
+    small = sorted(
+        (len(texts), label, task) for (task, label), texts in texts_of_class.items() if len(texts) < min_examples
+    )
     if small:
         size, label, task = small[0]
         where = f' of task "{task}"' if tasks and task else ""
         findings.append(
             Finding(
                 "warning",
-                f'{_count(small, "class has", "classes have")} fewer than {min_examples} different texts: "{label}"{where} has {size}.',
+                f"{_count(small, 'class has', 'classes have')} fewer than {min_examples} different texts: "
+                f'"{label}"{where} has {size}.',
             )
         )
     repeated = [(sum(labels.values()), text_of[key]) for key, labels in labels_of.items() if max(labels.values()) > 1]
     if repeated:
         times, text = max(repeated)
         findings.append(
-            Finding("note", f'{_count(repeated, "text occurs", "texts occur")} more than once but for case and space: "{_shorten(text)}" {times} times.')
+            Finding(
+                "note",
+                f"{_count(repeated, 'text occurs', 'texts occur')} more than once but for case and space: "
+                f'"{_shorten(text)}" {times} times.',
+            )
         )
     long = [len(example.text) for example in examples if len(example.text) > LONG_TEXT]
     if long:
         findings.append(
             Finding(
                 "note",
-                f"{_count(long, 'text is', 'texts are')} longer than {LONG_TEXT:,} characters (the longest {max(long):,}): "
+                f"{_count(long, 'text is', 'texts are')} longer than {LONG_TEXT:,} characters (the longest "
+                f"{max(long):,}): "
                 "an encoder reads the beginning only.",
             )
         )
@@ -99,31 +115,49 @@ def check_splits(dataset: Dataset) -> list[Finding]:
     """Finds what the parts of a data set have in common and must not have.
 
     Returns:
-        Findings on texts in two parts, on classes in two parts for unit ``classes``, on tasks in two parts for unit ``tasks``, on classes of
-        other parts that train does not have for unit ``examples``, and on empty parts; empty if all is well.
+        Findings on texts in two parts, on classes in two parts for unit ``classes``, on tasks in two parts for unit
+        ``tasks``, on classes of other parts that train does not have for unit ``examples``, and on empty parts; empty
+        if all is well.
     """
     parts: dict[str, Sequence[TextExample]] = {name: getattr(dataset, name) for name in PARTS}
     findings = [Finding("warning", f'The part "{name}" is empty.') for name in PARTS if not parts[name]]
     for (first, left), (second, right) in combinations(parts.items(), 2):
         if dataset.unit != "examples":
-            what, name_of = ("class", lambda each: each.label) if dataset.unit == "classes" else ("task", lambda each: each.task)
-            shared = sorted({name_of(example) for example in left} & {name_of(example) for example in right})
+            what, plural = ("class", "classes") if dataset.unit == "classes" else ("task", "tasks")
+            shared = sorted(_units(left, dataset.unit) & _units(right, dataset.unit))
             if shared:
-                plural = "classes" if what == "class" else "tasks"
                 findings.append(
-                    Finding("error", f'{_count(shared, f"{what} is", f"{plural} are")} in both {first} and {second}: "{shared[0]}".')
+                    Finding(
+                        "error",
+                        f'{_count(shared, f"{what} is", f"{plural} are")} in both {first} and {second}: "{shared[0]}".',
+                    )
                 )
-        elif left and (unknown := sorted({each.label for each in right} - {each.label for each in left})) and first == "train":
-            findings.append(Finding("error", f'{_count(unknown, "class", "classes")} of {second} not in train: "{unknown[0]}".'))
+        elif (
+            left
+            and (unknown := sorted({each.label for each in right} - {each.label for each in left}))
+            and first == "train"
+        ):
+            findings.append(
+                Finding(
+                    "error",
+                    f"{_count(unknown, f'class of {second} is', f'classes of {second} are')} not in train: "
+                    f'"{unknown[0]}".',
+                )
+            )
         common = {normalise(example.text) for example in left} & {normalise(example.text) for example in right}
         if common:
             findings.append(
                 Finding(
                     "warning",
-                    f'{_count(sorted(common), "text is", "texts are")} in both {first} and {second}, but for case and space: "{_shorten(min(common))}".',
+                    f"{_count(sorted(common), 'text is', 'texts are')} in both {first} and {second}, but for case "
+                    f'and space: "{_shorten(min(common))}".',
                 )
             )
     return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.severity))
+
+
+def _units(examples: Sequence[TextExample], unit: Unit) -> set[str]:
+    return {example.task if unit == "tasks" else example.label for example in examples}
 
 
 def _count(things: Sequence[object], singular: str, plural: str) -> str:

@@ -23,9 +23,9 @@ class Dataset:
         train: Examples to meta-train on.
         valid: Examples to choose settings by.
         test: Examples to report on.
-        unit: What is new in another part. ``classes``: the parts have different classes, and any of them make a task. ``tasks``: each
-            `TextExample.task` is one task with its own classes, and the parts have different tasks. ``examples``: the classes are the same, and
-            the examples are split.
+        unit: What is new in another part. ``classes``: the parts have different classes, and any of them make a task.
+            ``tasks``: each `TextExample.task` is one task with its own classes, and the parts have different tasks.
+            ``examples``: the classes are the same, and the examples are split.
         out_of_scope: Texts that belong to none of the classes.
         licence: The licence of the data.
         source: Where it comes from, and how it was split if not by its authors.
@@ -47,10 +47,14 @@ class Dataset:
             KshotError: If there is no such part, or if it is empty.
         """
         if name not in PARTS:
-            raise KshotError(f'There is no part "{name}"; the parts are train, valid and test.{did_you_mean(name, PARTS)}')
+            raise KshotError(
+                f'There is no part "{name}"; the parts are train, valid and test.{did_you_mean(name, PARTS)}'
+            )
         examples = {"train": self.train, "valid": self.valid, "test": self.test}[name]
         if not examples:
-            raise KshotError(f'The part "{name}" of data set "{self.name}" is empty; add examples to it or use another part.')
+            raise KshotError(
+                f'The part "{name}" of data set "{self.name}" is empty; add examples to it or use another part.'
+            )
         return examples
 
     def classes(self, part: str) -> tuple[str, ...]:
@@ -75,8 +79,9 @@ class Dataset:
     ) -> EpisodeSampler:
         """Builds a sampler of the episodes of a part, in the way that its unit asks for.
 
-        For unit ``tasks``, a task whose rows have a `part` of their own has its support drawn from its train rows and its query from its test rows.
-        For unit ``examples``, the support comes from the train part and the query from the named one.
+        For unit ``tasks``, a task whose rows have a `part` of their own has its support drawn from its train rows and
+        its query from its test rows. For unit ``examples``, the support comes from the train part and the query from
+        the named one.
 
         Args:
             part: ``train``, ``valid`` or ``test``.

@@ -12,7 +12,15 @@ from kshot.data.normal import normalise
 from kshot.data.readers import TABLE_SUFFIXES, read_examples
 from kshot.errors import KshotError, did_you_mean
 
-PART_NAMES = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid", "test": "test"}
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+}
 """What files and fields call the parts."""
 
 TRAIN_SHARE, VALID_SHARE = 0.6, 0.2
@@ -24,18 +32,21 @@ MIN_PER_PART = 2
 def load_path(path: Path, unit: Unit | None = None) -> Dataset:
     """Loads a file, or a folder with a file for each part, as a data set.
 
-    - A folder has `train`, `valid` (or `dev`, `val`, `validation`) and `test`, each in a format of `read_examples`; one may be missing.
+    - A folder has `train`, `valid` (or `dev`, `val`, `validation`) and `test`, each in a format of `read_examples`; one
+      may be missing.
     - A file whose rows have a field `part` (or `split`) with these names is split by it.
-    - Any other file is split by whole classes, 60/20/20, or by whole tasks for unit ``tasks``, or each class by example for unit ``examples``. The
-      split depends on the names (or texts) alone, so it stays when rows are put in another order; `Dataset.source` says how it was made.
+    - Any other file is split by whole classes, 60/20/20, or by whole tasks for unit ``tasks``, or each class by example
+      for unit ``examples``. The split depends on the names (or texts) alone, so it stays when rows are put in another
+      order; `Dataset.source` says how it was made.
 
     Args:
         path: The file or folder.
-        unit: What the parts differ in. None decides: ``tasks`` if every row has a task and some class is in several tasks; else ``examples`` if the
-            given parts share classes; else ``classes``.
+        unit: What the parts differ in. None decides: ``tasks`` if every row has a task and some class is in several
+            tasks; else ``examples`` if the given parts share classes; else ``classes``.
 
     Raises:
-        KshotError: If a file cannot be read, if the folder has no such files, if the parts do not fit the unit, or if there are too few classes.
+        KshotError: If a file cannot be read, if the folder has no such files, if the parts do not fit the unit, or if
+            there are too few classes.
     """
     if path.is_dir():
         examples, made = _read_folder(path), "parts as in the folder"
@@ -59,8 +70,8 @@ def _read_file(path: Path) -> list[TextExample]:
     if unknown := sorted(name for name in named if name.lower() not in PART_NAMES):
         what = f'"{unknown[0]}"' if unknown[0] else "empty"
         raise KshotError(
-            f"{path}: the part of a row is {what}, but has to be train, valid or test in every row or be missing in all."
-            + did_you_mean(unknown[0], PART_NAMES)
+            f"{path}: the part of a row is {what}, but has to be train, valid or test in every row or be missing in "
+            "all." + did_you_mean(unknown[0], PART_NAMES)
         )
     return [replace(example, part=PART_NAMES[example.part.lower()]) for example in examples]
 
@@ -73,10 +84,14 @@ def _read_folder(path: Path) -> list[TextExample]:
         if part is None or f".{rest.lower()}".removesuffix(".gz") not in TABLE_SUFFIXES:
             continue
         if part in files:
-            raise KshotError(f"{path} has two files for the part {part}, {files[part].name} and {each.name}; take one away.")
+            raise KshotError(
+                f"{path} has two files for the part {part}, {files[part].name} and {each.name}; take one away."
+            )
         files[part] = each
     if "train" not in files and "test" not in files:
-        raise KshotError(f"{path} has no train, valid or test file ({', '.join(TABLE_SUFFIXES)}); name a file in it, or add these.")
+        raise KshotError(
+            f"{path} has no train, valid or test file ({', '.join(TABLE_SUFFIXES)}); name a file in it, or add these."
+        )
     return [replace(example, part=part) for part, file in files.items() for example in read_examples(file)]
 
 
@@ -101,7 +116,9 @@ def _split(path: Path, examples: Sequence[TextExample], unit: Unit) -> tuple[lis
         for texts in texts_of.values():
             for text, part in _shares(texts).items():
                 parts.setdefault(text, part)  # a text under two labels must not go to two parts
-        return [replace(each, part=parts[normalise(each.text)]) for each in examples], "each class split 60/20/20 by example"
+        return [
+            replace(each, part=parts[normalise(each.text)]) for each in examples
+        ], "each class split 60/20/20 by example"
     what, plural = ("task", "tasks") if unit == "tasks" else ("class", "classes")
     names = {example.task if unit == "tasks" else example.label for example in examples}
     shares = _shares(names)
@@ -109,8 +126,10 @@ def _split(path: Path, examples: Sequence[TextExample], unit: Unit) -> tuple[lis
     least = 1 if unit == "tasks" else MIN_PER_PART
     if min(counts) < least:
         raise KshotError(
-            f"{path} has {len(names)} {what if len(names) == 1 else plural}, too few to split into train, valid and test by {what} "
-            f"({3 * least} are needed); add {plural}, give each row a part (train, valid or test), or give a folder with a file for each."
+            f"{path} has {len(names)} {what if len(names) == 1 else plural}, too few to split into train, valid and "
+            "test "
+            f"by {what} ({3 * least} are needed); add {plural}, give each row a part (train, valid or test), or give a "
+            "folder with a file for each."
         )
     made = f"split by {what} 60/20/20 ({counts[0]} train, {counts[1]} valid, {counts[2]} test {plural})"
     return [replace(each, part=shares[each.task if unit == "tasks" else each.label]) for each in examples], made
@@ -121,7 +140,9 @@ def _shares(names: set[str]) -> dict[str, str]:
     order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     n_other = max(round(VALID_SHARE * len(order)), min(MIN_PER_PART, len(order) // 3))
     n_train = max(len(order) - 2 * n_other, 0)
-    return {name: "train" if i < n_train else "valid" if i < n_train + n_other else "test" for i, name in enumerate(order)}
+    return {
+        name: "train" if i < n_train else "valid" if i < n_train + n_other else "test" for i, name in enumerate(order)
+    }
 
 
 def _refuse_shared(path: Path, dataset: Dataset) -> None:
@@ -135,6 +156,6 @@ def _refuse_shared(path: Path, dataset: Dataset) -> None:
             name = example.label if dataset.unit == "classes" else example.task
             if seen.setdefault(name, part) != part:
                 raise KshotError(
-                    f'{path}: the {what} "{name}" is in both {seen[name]} and {part}, and for unit "{dataset.unit}" it may be in one part only; '
-                    f"move its rows to one part."
+                    f'{path}: the {what} "{name}" is in both {seen[name]} and {part}, and for unit "{dataset.unit}" it '
+                    "may be in one part only; move its rows to one part."
                 )

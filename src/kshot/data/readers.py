@@ -4,7 +4,7 @@
 |---|---|
 | `.jsonl` | a line with a JSON object |
 | `.json` | an object in a list |
-| `.csv` | a row; the first row has the names of the fields; separated by commas, or by semicolons if the first row has no comma |
+| `.csv` | a row; the first row names the fields; separated by commas, or by semicolons if that row has no comma |
 | `.tsv` | a row, separated by tabs; a quotation mark is a character like any other |
 
 Each may be compressed (`.jsonl.gz`). Files are UTF-8, with or without a byte order mark.
@@ -65,12 +65,14 @@ def read_examples(
     Args:
         path: The file.
         text: The field with the text; None finds ``text``, ``sentence``, ``utterance`` or ``query``.
-        label: The field with the class; None finds ``label``, ``intent``, ``class`` or ``category``. A number is taken as a name.
+        label: The field with the class; None finds ``label``, ``intent``, ``class`` or ``category``. A number is taken
+            as a name.
         task: The field with the named task; None finds ``task`` or ``domain``, or leaves it empty.
         part: The field with ``train``, ``valid`` or ``test``; None finds ``part`` or ``split``, or leaves it empty.
 
     Raises:
-        KshotError: If the file is missing, empty, not text, not UTF-8 or not of its format, or if a row lacks a field, or has an empty text or label.
+        KshotError: If the file is missing, empty, not text, not UTF-8 or not of its format, or if a row lacks a field,
+            or has an empty text or label.
     """
     path = Path(path)
     rows = read_rows(path)
@@ -142,15 +144,18 @@ def read_hf(
         KshotError: If the data set cannot be loaded, or lacks a field.
     """
     try:
-        import datasets
+        import datasets  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
-        raise ImportError('Data sets of the Hugging Face Hub need one more package: pip install "kshot[datasets]"') from error
+        raise ImportError(
+            'Data sets of the Hugging Face Hub need one more package: pip install "kshot[datasets]"'
+        ) from error
     try:
         table = datasets.load_dataset(name, config, split=split)
     except (OSError, ValueError) as error:  # not found, no network, unknown configuration or split
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise KshotError(
-            f'The data set "{name}" (split "{split}") cannot be loaded: {reason.rstrip(".")}; check the name, the split and the network.'
+            f'The data set "{name}" (split "{split}") cannot be loaded: {reason.rstrip(".")}; check the name, the '
+            "split and the network."
         ) from error
     place = Path(f"hf:{name}")
     names = list(table.column_names)
@@ -191,12 +196,17 @@ def read_rows(path: str | Path, *, also: str = "") -> list[Row]:
         case ".csv":
             content = _read_utf8(path)
             first_line = content.lstrip().split("\n", 1)[0]
-            return list(_table_rows(path, content, ";" if ";" in first_line and "," not in first_line else ",", quoted=True))
+            return list(
+                _table_rows(path, content, ";" if ";" in first_line and "," not in first_line else ",", quoted=True)
+            )
         case ".tsv":
             return list(_table_rows(path, _read_utf8(path), "\t", quoted=False))
         case suffix:
             known = ", ".join((*TABLE_SUFFIXES, *([also] if also else ())))
-            raise KshotError(f'{path} has the suffix "{suffix}", which kshot does not read; use one of {known} (or any of them with .gz).')
+            raise KshotError(
+                f'{path} has the suffix "{suffix}", which kshot does not read; use one of {known} (or any of them '
+                "with .gz)."
+            )
 
 
 def _suffix(path: Path) -> str:
@@ -217,7 +227,9 @@ def _read_utf8(path: Path) -> str:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
-            raise KshotError(f"{path} is not a whole gzip file ({error}); compress it again, or leave .gz off its name.") from error
+            raise KshotError(
+                f"{path} is not a whole gzip file ({error}); compress it again, or leave .gz off its name."
+            ) from error
     return _decode(content, str(path))
 
 
@@ -232,13 +244,16 @@ def _decode(content: bytes, where: str) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise KshotError(f"{where} is UTF-16, not UTF-8; save it as UTF-8.")
     if (nul := content.find(b"\0")) >= 0:
-        raise KshotError(f"{where} is not a text file (NUL byte at byte {nul}); if it is UTF-16 text, save it as UTF-8.")
+        raise KshotError(
+            f"{where} is not a text file (NUL byte at byte {nul}); if it is UTF-16 text, save it as UTF-8."
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise KshotError(
-            f"{where}, line {line}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8; save the file as UTF-8."
+            f"{where}, line {line}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8; save the file as "
+            "UTF-8."
         ) from error
     if not text.strip():
         raise KshotError(f"{where} is empty; add at least one line.")
@@ -255,7 +270,9 @@ def _read_stream(stream: TextIO) -> str:
 
 
 def _plain_lines(content: str, where: str) -> list[str]:
-    texts = [line.strip() for line in content.split("\n")]  # not splitlines, which also splits at signs that stand inside a text
+    texts = [
+        line.strip() for line in content.split("\n")
+    ]  # not splitlines, which also splits at signs that stand inside a text
     texts = [text for text in texts if text]
     if not texts:
         raise KshotError(f"{where} has no texts; give one a line.")
@@ -272,7 +289,9 @@ def _jsonl_rows(path: Path, content: str) -> Iterator[Row]:
 def _json_rows(path: Path, content: str) -> Iterator[Row]:
     items = _parse(path, content, 1)
     if not isinstance(items, list):
-        raise KshotError(f"{path} holds {_kind(items)}, not a list; write [{{...}}, {{...}}], or one object a line in a .jsonl file.")
+        raise KshotError(
+            f"{path} holds {_kind(items)}, not a list; write [{{...}}, {{...}}], or one object a line in a .jsonl file."
+        )
     for number, item in enumerate(items, 1):
         place = f"item {number}"
         yield Row(place, _object(path, place, item, json.dumps(item, ensure_ascii=False)))
@@ -283,7 +302,9 @@ def _parse(path: Path, content: str, first_line: int) -> object:
         value: object = json.loads(content)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
-        raise KshotError(f"{path}, line {line}, column {error.colno}: this is not valid JSON ({error.msg}); correct the line.") from error
+        raise KshotError(
+            f"{path}, line {line}, column {error.colno}: this is not valid JSON ({error.msg}); correct the line."
+        ) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets thousands deep
         raise KshotError(f"{path}, line {first_line}: this JSON cannot be read ({error}); correct the line.") from error
     return value
@@ -292,7 +313,9 @@ def _parse(path: Path, content: str, first_line: int) -> object:
 def _object(path: Path, place: str, value: object, content: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
         shown = _shorten(content)
-        raise KshotError(f'{path}, {place}: {shown} is {_kind(value)}, not an object; write {{"text": ..., "label": ...}}.')
+        raise KshotError(
+            f'{path}, {place}: {shown} is {_kind(value)}, not an object; write {{"text": ..., "label": ...}}.'
+        )
     return value
 
 
@@ -314,7 +337,8 @@ def _table_rows(path: Path, content: str, delimiter: str, quoted: bool) -> Itera
                 return
             except csv.Error as error:
                 raise KshotError(
-                    f'{path}, line {line}: this row cannot be read ({error}); put a text with quotation marks in quotation marks and double them ("").'
+                    f"{path}, line {line}: this row cannot be read ({error}); put a text with quotation marks in "
+                    'quotation marks and double them ("").'
                 ) from error
             if not values or (len(values) == 1 and not values[0].strip()):
                 pass  # a blank line
@@ -322,8 +346,13 @@ def _table_rows(path: Path, content: str, delimiter: str, quoted: bool) -> Itera
                 names = _header(path, line, values)
             elif len(values) != len(names):
                 raise KshotError(
-                    f"{path}, line {line}: {len(values)} columns where the first row has {len(names)} ({', '.join(names)}); "
-                    + ("put a text with the separator in it in quotation marks." if quoted else "write a tab inside a text as a space.")
+                    f"{path}, line {line}: {len(values)} columns where the first row has {len(names)} "
+                    f"({', '.join(names)}); "
+                    + (
+                        "put a text with the separator in it in quotation marks."
+                        if quoted
+                        else "write a tab inside a text as a space."
+                    )
                 )
             else:
                 yield Row(f"line {line}", dict(zip(names, values, strict=True)))
@@ -334,7 +363,9 @@ def _header(path: Path, line: int, values: Sequence[str]) -> list[str]:
     names = [value.strip() for value in values]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise KshotError(f'{path}, line {line}: the field "{twice}" stands twice in the first row; give each column its own name.')
+        raise KshotError(
+            f'{path}, line {line}: the field "{twice}" stands twice in the first row; give each column its own name.'
+        )
     return names
 
 
@@ -358,7 +389,9 @@ def _find(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[
     if wanted is not None:
         if wanted in names:
             return wanted
-        raise KshotError(f'{path} has no field "{wanted}" for the {role}; its fields are {fields}.{did_you_mean(wanted, names)}')
+        raise KshotError(
+            f'{path} has no field "{wanted}" for the {role}; its fields are {fields}.{did_you_mean(wanted, names)}'
+        )
     found = _usual_field(names, usual)
     if found is not None:
         return found
@@ -387,7 +420,10 @@ def _value(path: Path, row: Row, field: str) -> object:
 def _text_of(path: Path, row: Row, field: str) -> str:
     value = _value(path, row, field)
     if not isinstance(value, str):
-        raise KshotError(f'{path}, {row.place}: the field "{field}" is {_kind(value)} ({_show(value)}), not a text; write it in quotation marks.')
+        raise KshotError(
+            f'{path}, {row.place}: the field "{field}" is {_kind(value)} ({_show(value)}), not a text; write it in '
+            "quotation marks."
+        )
     if not value.strip():
         raise KshotError(f'{path}, {row.place}: the field "{field}" is empty; fill it in or take the row out.')
     return _whole_characters(path, row, field, value)
@@ -405,16 +441,22 @@ def _name_of(path: Path, row: Row, field: str, *, optional: bool = False) -> str
     if isinstance(value, (int, float)):
         return str(value)
     if not isinstance(value, str):
-        raise KshotError(f'{path}, {row.place}: the field "{field}" is {_kind(value)} ({_show(value)}), not a name; write one text or number.')
+        raise KshotError(
+            f'{path}, {row.place}: the field "{field}" is {_kind(value)} ({_show(value)}), not a name; write one '
+            "text or number."
+        )
     if not value.strip():
         raise KshotError(f'{path}, {row.place}: the field "{field}" is empty; fill it in or take the row out.')
     return _whole_characters(path, row, field, value.strip())
 
 
 def _whole_characters(path: Path, row: Row, field: str, value: str) -> str:
-    """Refuses half of a surrogate pair, which JSON can spell (``\\ud83d``) and no encoder can take."""
+    """Refuses half of a surrogate pair, which JSON can spell with an escape and no encoder can take."""
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise KshotError(f'{path}, {row.place}: the field "{field}" has half a character (a lone surrogate); write the file again as UTF-8.')
+        raise KshotError(
+            f'{path}, {row.place}: the field "{field}" has half a character (a lone surrogate); write the file again '
+            "as UTF-8."
+        )
     return value
 
 

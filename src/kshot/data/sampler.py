@@ -1,7 +1,7 @@
 """Episodes, drawn by number: `sampler[i]` depends on the examples, the seed and `i` alone.
 
-Any process may draw any episode in any order and gets the same one, so a run can be resumed, split over machines and compared with another
-system episode by episode.
+Any process may draw any episode in any order and gets the same one, so a run can be resumed, split over machines and
+compared with another system episode by episode.
 
 A text never stands on both sides of an episode, where texts that differ in case or white space alone are the same text:
 
@@ -9,7 +9,6 @@ A text never stands on both sides of an episode, where texts that differ in case
 - a text that stands under two classes of one episode is left out of that episode, because it has no right answer there.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, overload
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from kshot.data.augment import Augmentation
 from kshot.data.examples import Episode, TextExample
-from kshot.data.normal import normalise
+from kshot.data.pools import ClassPool, Side, TaskPool, contested_texts, number_texts, rows_without, task_pools
 from kshot.errors import KshotError
 
 Count = int | tuple[int, int] | Literal["all"]
@@ -34,7 +33,8 @@ class EpisodeIndices:
 
     Attributes:
         support: Rows of the sampler's examples, class after class, ``(n_support,)``.
-        query: Rows of its query examples (the same sequence unless it was given another), class after class, ``(n_query,)``.
+        query: Rows of its query examples (the same sequence unless it was given another), class after class,
+            ``(n_query,)``.
         classes: The class names; a label number is a place in them.
         support_sizes: The number of support rows of each class.
         query_sizes: The number of query rows of each class.
@@ -57,46 +57,6 @@ class EpisodeIndices:
     def query_labels(self) -> Rows:
         """The label number of each query row, ``(n_query,)``."""
         return np.repeat(np.arange(len(self.classes), dtype=np.int64), self.query_sizes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One class's rows on one side.
-
-    Attributes:
-        rows: All rows, in order.
-        texts: The text number of each row.
-        distinct: The first row of each text.
-    """
-
-    rows: list[int]
-    texts: list[int]
-    distinct: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Class:
-    """One class of one task.
-
-    Attributes:
-        name: Its name.
-        support: The rows that its support is drawn from.
-        query: The rows that its query is drawn from; the same object if both come from one pool.
-        contested: The texts that stand under another class of the task as well.
-        n_shared: How many of its query texts are somewhere in the task's support pool; 0 with one pool.
-    """
-
-    name: str
-    support: _Side
-    query: _Side
-    contested: frozenset[int]
-    n_shared: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    name: str
-    classes: tuple[_Class, ...]
 
 
 class EpisodeSampler(Sequence[Episode]):
@@ -130,12 +90,14 @@ class EpisodeSampler(Sequence[Episode]):
 
         Args:
             examples: The pool that support (and query) are drawn from.
-            way: The number of classes of an episode. With ``tasks``, the upper end of a range is cut to what the task has.
+            way: The number of classes of an episode. With ``tasks``, the upper end of a range is cut to what the task
+                has.
             shot: The number of support examples of each class; ``"all"`` takes every row that the query leaves.
             query: The number of query examples of each class; ``"all"`` takes every row that the support leaves.
             seed: Any whole number from 0.
             n_episodes: The length of the sequence.
-            tasks: Whether an episode is drawn from one named task (`TextExample.task`) instead of from all classes together.
+            tasks: Whether an episode is drawn from one named task (`TextExample.task`) instead of from all classes
+                together.
             query_examples: The pool of the query, if it is not that of the support.
             skip_small: Whether classes with too few examples are left out (and listed in `skipped`) instead of refused.
             augment: A change made to each support example, drawn from the seed and the episode's number too.
@@ -155,13 +117,17 @@ class EpisodeSampler(Sequence[Episode]):
         self._augment = augment
         if self._one_pool and shot == "all" and query == "all":
             raise KshotError(
-                'shot and query are both "all", which leaves nothing for one of them; give a number for one, or other query_examples.'
+                'shot and query are both "all", which leaves nothing for one of them; give a number for one, or '
+                "other query_examples."
             )
         if not self.examples:
-            raise KshotError("There are no examples to draw episodes from; check that the part or the file is not empty.")
-        self._texts, self._query_texts = _number_texts(self.examples, self.query_examples, self._one_pool)
+            raise KshotError(
+                "There are no examples to draw episodes from; check that the part or the file is not empty."
+            )
+        self._texts, self._query_texts = number_texts(self.examples, self.query_examples, self._one_pool)
         self._pools, self.skipped = self._usable(
-            _tables(self.examples, self.query_examples, self._texts, self._query_texts, tasks, self._one_pool), skip_small
+            task_pools(self.examples, self.query_examples, self._texts, self._query_texts, tasks, self._one_pool),
+            skip_small,
         )
         self.classes: tuple[str, ...] = tuple(sorted({each.name for pool in self._pools for each in pool.classes}))
         self.task_names: tuple[str, ...] = tuple(pool.name for pool in self._pools) if tasks else ()
@@ -190,17 +156,22 @@ class EpisodeSampler(Sequence[Episode]):
         drawn = self.draw(i)
         support = tuple(self.examples[row] for row in drawn.support)
         if self._augment is not None:
-            rng = np.random.default_rng((self.seed, i, 1))  # a third word: not the numbers that drew the episode
+            rng = _generator(self.seed, i, 1)  # a third word: not the numbers that drew the episode
             support = tuple(self._augment(example, rng) for example in support)
         return Episode(support, tuple(self.query_examples[row] for row in drawn.query), drawn.classes, i)
 
     def draw(self, i: int) -> EpisodeIndices:
         """Draws episode `i` as row numbers; any `i` from 0, whatever the sampler's length."""
-        rng = np.random.default_rng((self.seed, i))
+        rng = _generator(self.seed, i)
         pool = self._pools[int(rng.random() * len(self._pools))]
         way = _pick(self._way, len(pool.classes), rng)
-        classes = [pool.classes[place] for place in _distinct(rng.random(way).tolist(), len(pool.classes))]
-        contested = _contested(classes)
+        if (
+            self._way[1] < 0
+        ):  # every class, always in the same order: a fixed row of a head then means the same everywhere
+            classes = list(pool.classes)
+        else:
+            classes = [pool.classes[place] for place in _distinct(rng.random(way).tolist(), len(pool.classes))]
+        contested = contested_texts(classes)
         n_support, n_query = _pick(self._shot, -1, rng), _pick(self._query, -1, rng)
         if self._one_pool:
             supports, queries = self._draw_one_pool(classes, contested, n_support, n_query, rng)
@@ -216,7 +187,7 @@ class EpisodeSampler(Sequence[Episode]):
         )
 
     def _draw_one_pool(
-        self, classes: list[_Class], contested: set[int], n_support: int, n_query: int, rng: np.random.Generator
+        self, classes: list[ClassPool], contested: set[int], n_support: int, n_query: int, rng: np.random.Generator
     ) -> tuple[list[list[int]], list[list[int]]]:
         """Draws both sides from one pool; a count of -1 is all that the other side leaves."""
         n_drawn = max(n_support, 0) + max(n_query, 0)
@@ -229,29 +200,35 @@ class EpisodeSampler(Sequence[Episode]):
             drawn = [distinct[k] for k in _distinct(uniforms[place * n_drawn : (place + 1) * n_drawn], len(distinct))]
             if n_support < 0:
                 queries.append(drawn)
-                supports.append(_without(each.support, contested.union(self._texts[row] for row in drawn)))
+                supports.append(rows_without(each.support, contested.union(self._texts[row] for row in drawn)))
             else:
                 supports.append(drawn[:n_support])
                 queries.append(
-                    drawn[n_support:] if n_query >= 0 else _without(each.query, contested.union(self._texts[row] for row in drawn))
+                    drawn[n_support:]
+                    if n_query >= 0
+                    else rows_without(each.query, contested.union(self._texts[row] for row in drawn))
                 )
         return supports, queries
 
     def _draw_two_pools(
-        self, classes: list[_Class], contested: set[int], n_support: int, n_query: int, rng: np.random.Generator
+        self, classes: list[ClassPool], contested: set[int], n_support: int, n_query: int, rng: np.random.Generator
     ) -> tuple[list[list[int]], list[list[int]]]:
         """Draws the support, then the query from the other pool without the support's texts."""
-        supports = [_draw_side(each.support, self._texts, contested & each.contested, n_support, rng) for each in classes]
+        supports = [
+            _draw_side(each.support, self._texts, contested & each.contested, n_support, rng) for each in classes
+        ]
         taken = contested.union(self._texts[row] for rows in supports for row in rows)
         queries = [
-            _draw_side(each.query, self._query_texts, taken if each.n_shared or each.contested else frozenset(), n_query, rng)
+            _draw_side(
+                each.query, self._query_texts, taken if each.n_shared or each.contested else frozenset(), n_query, rng
+            )
             for each in classes
         ]
         return supports, queries
 
-    def _usable(self, pools: list[_Task], skip_small: bool) -> tuple[list[_Task], tuple[str, ...]]:
+    def _usable(self, pools: list[TaskPool], skip_small: bool) -> tuple[list[TaskPool], tuple[str, ...]]:
         """Leaves the classes and tasks that every episode can be drawn from; refuses the others unless `skip_small`."""
-        kept: list[_Task] = []
+        kept: list[TaskPool] = []
         skipped: list[str] = []
         for pool in pools:
             prefix = f"{pool.name}: " if self._tasks else ""
@@ -267,15 +244,16 @@ class EpisodeSampler(Sequence[Episode]):
                     raise KshotError(self._too_few(pool, len(classes), len(small), needed))
                 skipped.append(pool.name)
                 continue
-            kept.append(_Task(pool.name, classes))
+            kept.append(TaskPool(pool.name, classes))
         if not kept:
             raise KshotError(
                 f"None of the {len(pools)} tasks has enough classes and examples "
-                f"(way {_show(self._way)}, shot {_show(self._shot)}, query {_show(self._query)}); lower them or add examples."
+                f"(way {_show(self._way)}, shot {_show(self._shot)}, query {_show(self._query)}); lower them or add "
+                "examples."
             )
         return kept, tuple(skipped)
 
-    def _complaint(self, each: _Class, n_classes: int) -> str:
+    def _complaint(self, each: ClassPool, n_classes: int) -> str:
         """What a class lacks, in words; empty if it lacks nothing. `"all"` needs at least one."""
         shot, query = (high if high > 0 else 1 for high in (self._shot[1], self._query[1]))
         n_contested = len(each.contested)
@@ -284,30 +262,48 @@ class EpisodeSampler(Sequence[Episode]):
             has = len(each.support.distinct) - n_contested
             wanted = f"{shot + query} (shot {_show(self._shot)} and query {_show(self._query)})"
             return f"has {_texts(has)}{own} but needs {wanted}" if has < shot + query else ""
-        has = len(each.support.distinct) - sum(1 for text in each.contested if text in set(each.support.texts))
+        has = len(each.support.distinct) - len(each.contested.intersection(each.support.texts))
         if has < shot:
             return f"has {_texts(has)} for the support but needs {shot} (shot {_show(self._shot)})"
         n_support = shot * (min(self._way[1], n_classes) if self._way[1] > 0 else n_classes)
         lost = each.n_shared if self._shot[1] < 0 else min(each.n_shared, n_support)
-        has = len(each.query.distinct) - sum(1 for text in each.contested if text in set(each.query.texts)) - lost
+        has = len(each.query.distinct) - len(each.contested.intersection(each.query.texts)) - lost
         if has < query:
-            return f"has {_texts(max(has, 0))} for the query that the support cannot hold but needs {query} (query {_show(self._query)})"
+            return (
+                f"has {_texts(max(has, 0))} for the query that the support cannot hold but needs {query} (query "
+                f"{_show(self._query)})"
+            )
         return ""
 
-    def _too_small(self, pool: _Task, small: list[str], complaint: str) -> str:
+    def _too_small(self, pool: TaskPool, small: list[str], complaint: str) -> str:
         where = f' of task "{pool.name}"' if self._tasks else ""
-        others = "" if len(small) == 1 else f", and {len(small) - 1} more {'class is' if len(small) == 2 else 'classes are'} too small"
+        others = (
+            ""
+            if len(small) == 1
+            else f", and {len(small) - 1} more {'class is' if len(small) == 2 else 'classes are'} too small"
+        )
         return (
-            f'Class "{small[0]}"{where} {complaint}{others}; add examples, lower shot or query, or leave small classes out with skip_small.'
+            f'Class "{small[0]}"{where} {complaint}{others}; add examples, lower shot or query, or leave small '
+            "classes out with skip_small."
         )
 
-    def _too_few(self, pool: _Task, n_classes: int, n_small: int, needed: int) -> str:
+    def _too_few(self, pool: TaskPool, n_classes: int, n_small: int, needed: int) -> str:
         has = f"{n_classes} class{'' if n_classes == 1 else 'es'}"
         after = f" after {n_small} too small ones were left out" if n_small else ""
         if self._tasks:
             way_out = "lower way, take the task out, or leave such tasks out with skip_small"
-            return f'Task "{pool.name}" has {has}{after} but an episode needs {needed} (way {_show(self._way)}); {way_out}.'
-        return f"There are {has}{after} but an episode needs {needed} (way {_show(self._way)}); lower way or add classes."
+            return (
+                f'Task "{pool.name}" has {has}{after} but an episode needs {needed} (way {_show(self._way)}); '
+                f"{way_out}."
+            )
+        return (
+            f"There are {has}{after} but an episode needs {needed} (way {_show(self._way)}); lower way or add classes."
+        )
+
+
+def _generator(*words: int) -> np.random.Generator:
+    """A generator of its own for each key; PCG64 by name, because the default of NumPy may change."""
+    return np.random.Generator(np.random.PCG64(words))
 
 
 def _whole(value: int, name: str, low: int) -> int:
@@ -323,7 +319,9 @@ def _ends(count: Count, name: str, low: int) -> tuple[int, int]:
     if isinstance(count, (tuple, list)) and len(count) == 2:
         ends = _whole(count[0], f"The lower end of {name}", low), _whole(count[1], f"The upper end of {name}", low)
         if ends[0] > ends[1]:
-            raise KshotError(f"{name} is {tuple(count)!r}, but the lower end of a range comes first; write ({ends[1]}, {ends[0]}).")
+            raise KshotError(
+                f"{name} is {tuple(count)!r}, but the lower end of a range comes first; write ({ends[1]}, {ends[0]})."
+            )
         return ends
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < low:
         raise KshotError(f'{name} is {count!r} but has to be a whole number from {low}, a range (low, high) or "all".')
@@ -352,8 +350,8 @@ def _pick(ends: tuple[int, int], everything: int, rng: np.random.Generator) -> i
 def _distinct(uniforms: list[float], n: int) -> list[int]:
     """Draws ``len(uniforms)`` different numbers below `n`, in random order.
 
-    The first steps of a Fisher-Yates shuffle of ``range(n)``, where only the places that moved are written down: the time depends on how many are
-    drawn and not on how many there are.
+    The first steps of a Fisher-Yates shuffle of ``range(n)``, where only the places that moved are written down: the
+    time depends on how many are drawn and not on how many there are.
     """
     moved: dict[int, int] = {}
     drawn = []
@@ -364,90 +362,11 @@ def _distinct(uniforms: list[float], n: int) -> list[int]:
     return drawn
 
 
-def _contested(classes: list[_Class]) -> set[int]:
-    """The texts that stand under two of the classes."""
-    sets = [each.contested for each in classes if each.contested]
-    if len(sets) < 2:
-        return set()
-    return {text for text, n in Counter(text for each in sets for text in each).items() if n > 1}
-
-
-def _without(side: _Side, texts: Collection[int]) -> list[int]:
-    """All rows of a class but those with one of the texts."""
-    return [row for row, text in zip(side.rows, side.texts, strict=True) if text not in texts]
-
-
 def _draw_side(
-    side: _Side, texts: Sequence[int], left_out: Collection[int], count: int, rng: np.random.Generator
+    side: Side, texts: Sequence[int], left_out: Collection[int], count: int, rng: np.random.Generator
 ) -> list[int]:
     """Draws rows of different texts from one side of a class; a count of -1 takes all rows."""
     if count < 0:
-        return _without(side, left_out)
+        return rows_without(side, left_out)
     distinct = [row for row in side.distinct if texts[row] not in left_out] if left_out else side.distinct
     return [distinct[place] for place in _distinct(rng.random(count).tolist(), len(distinct))]
-
-
-def _number_texts(
-    examples: Sequence[TextExample], query_examples: Sequence[TextExample], one_pool: bool
-) -> tuple[list[int], list[int]]:
-    """Numbers the texts, so that the same text has the same number in both pools."""
-    numbers: dict[str, int] = {}
-    texts = [numbers.setdefault(normalise(example.text), len(numbers)) for example in examples]
-    if one_pool:
-        return texts, texts
-    return texts, [numbers.setdefault(normalise(example.text), len(numbers)) for example in query_examples]
-
-
-def _tables(
-    examples: Sequence[TextExample],
-    query_examples: Sequence[TextExample],
-    texts: list[int],
-    query_texts: list[int],
-    tasks: bool,
-    one_pool: bool,
-) -> list[_Task]:
-    """Sorts the rows into tasks and classes; both by name, so that the order of the file decides as little as possible.
-
-    Raises:
-        KshotError: If `tasks` is set and an example has no task.
-    """
-    support = _group(examples, tasks)
-    query = support if one_pool else _group(query_examples, tasks)
-    pools = []
-    for task in sorted(support | query):
-        names = sorted(support.get(task, {}) | query.get(task, {}))
-        sides = {name: _side(support.get(task, {}).get(name, []), texts) for name in names}
-        query_sides = sides if one_pool else {name: _side(query.get(task, {}).get(name, []), query_texts) for name in names}
-        n_classes_of = Counter(text for name in names for text in {*sides[name].texts, *query_sides[name].texts})
-        in_support = set() if one_pool else {text for side in sides.values() for text in side.texts}
-        classes = tuple(
-            _Class(
-                name,
-                sides[name],
-                query_sides[name],
-                frozenset(text for text in {*sides[name].texts, *query_sides[name].texts} if n_classes_of[text] > 1),
-                len(in_support.intersection(query_sides[name].texts)),
-            )
-            for name in names
-        )
-        pools.append(_Task(task, classes))
-    return pools
-
-
-def _group(examples: Sequence[TextExample], tasks: bool) -> dict[str, dict[str, list[int]]]:
-    """The rows of each class of each task; one task without a name unless `tasks`."""
-    groups: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for row, example in enumerate(examples):
-        if tasks and not example.task:
-            raise KshotError(
-                f'Example {row} ("{example.text[:40]}") has no task, and episodes are to be drawn from named tasks; fill in its task field.'
-            )
-        groups[example.task if tasks else ""][example.label].append(row)
-    return groups
-
-
-def _side(rows: list[int], texts: Sequence[int]) -> _Side:
-    first: dict[int, int] = {}
-    for row in rows:
-        first.setdefault(texts[row], row)
-    return _Side(rows, [texts[row] for row in rows], list(first.values()))

@@ -69,10 +69,18 @@ class Learner(nn.Module):
 
     # -- adapting and predicting -----------------------------------------------------------------------------------------
 
-    def adapt(self, support: Batch) -> State:
-        """Learns a task; the State is detached, contiguous, and the learner itself is left as it was."""
-        with torch.no_grad():
-            features = None if self.moves else self.features(support)
+    def adapt(self, support: Batch, features: Features | None = None) -> State:
+        """Learns a task; the State is detached, contiguous, and the learner itself is left as it was.
+
+        Args:
+            support: What to learn from.
+            features: The vectors of its items if they are known; of no use where the inner loop moves the encoder.
+        """
+        if self.moves:
+            features = None
+        elif features is None:
+            with torch.no_grad():
+                features = self.features(support)
         state = self._states(support, features, differentiable=False)[-1]
         return {name: tensor.detach().contiguous() for name, tensor in state.items()}
 

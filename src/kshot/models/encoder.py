@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy
 
 import numpy as np
 import torch
@@ -102,18 +103,36 @@ def _encode(
     lengths = np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
     device = next(encoder.parameters()).device
     vectors, order = [], []
+    network = twin(encoder) if weights else encoder
     # One context around all calls, so that the weights are cast once.
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         for call in plan_calls(lengths, _TOKENS_PER_CALL.get(device.type, 16_384)):
             ids, mask = pad([texts[i] for i in call], encoder.vocabulary.pad_id)
             ids, mask = ids.to(device), mask.to(device)
-            states = functional_call(encoder, dict(weights), (ids, mask)) if weights else encoder(ids, mask)
+            states = functional_call(network, dict(weights), (ids, mask)) if weights else network(ids, mask)
             vectors.append(encoder.pool(_like_weights(states, encoder), mask))
             order.append(call)
     if not vectors:
         return torch.empty(0, encoder.dim, device=device)
     back = torch.from_numpy(np.argsort(np.concatenate(order))).to(device)
     return torch.cat(vectors)[back]
+
+
+def twin(module: nn.Module) -> nn.Module:
+    """A module over the same tensors, with places of its own to put others in.
+
+    `functional_call` puts tensors into the module while it runs, so two threads must not do that to the same one.
+    """
+    twins: dict[int, nn.Module] = {}
+
+    def copied(original: nn.Module) -> nn.Module:
+        if id(original) not in twins:
+            twins[id(original)] = made = copy(original)
+            made._parameters, made._buffers = dict(original._parameters), dict(original._buffers)
+            made._modules = {name: None if child is None else copied(child) for name, child in original._modules.items()}
+        return twins[id(original)]
+
+    return copied(module)
 
 
 def _like_weights(states: Tensor, encoder: Encoder) -> Tensor:

@@ -86,13 +86,15 @@ class Vocabulary:
 
         A text without a single known character gives one padding token, so that no sequence is empty.
         """
-        missing = [text for text in dict.fromkeys(texts) if text not in self._memo]
-        if len(self._memo) + len(missing) > _MEMO_LIMIT:
-            self._memo.clear()
-            missing = list(dict.fromkeys(texts))
-        for text, encoding in zip(missing, self.tokenizer.encode_batch_fast(missing), strict=True):
-            self._memo[text] = np.asarray(encoding.ids or [self.pad_id], dtype=np.int32)
-        return [self._memo[text] for text in texts]
+        memo = self._memo
+        found = {text: memo.get(text) for text in texts}
+        missing = [text for text, ids in found.items() if ids is None]
+        encodings = self.tokenizer.encode_batch_fast(missing)
+        new = {t: np.asarray(e.ids or [self.pad_id], dtype=np.int32) for t, e in zip(missing, encodings, strict=True)}
+        if len(memo) + len(new) > _MEMO_LIMIT:
+            self._memo = memo = {}  # a new one, since another thread may be reading the old one
+        memo.update(new)
+        return [new[text] if ids is None else ids for text, ids in ((text, found[text]) for text in texts)]
 
     def forget(self) -> None:
         """Drops the remembered token numbers, so that the next call can be timed as the first."""

@@ -1,0 +1,45 @@
+"""kshot learns to learn language tasks: trained on many small ones, it adapts to a new one from a handful of examples.
+
+    learner = kshot.load("runs/intents")
+    task = learner.adapt(["where is my parcel?", "I forgot my password"], ["delivery", "account"])
+    task.predict(["my package has not arrived"])[0].label
+
+Importing this module is cheap; what a name needs is imported when the name is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kshot.adapted import Adapted as Adapted
+    from kshot.adapted import Prediction as Prediction
+    from kshot.data.examples import TextExample as TextExample
+    from kshot.errors import KshotError as KshotError
+    from kshot.estimator import FewShotClassifier as FewShotClassifier
+    from kshot.meta_learner import MetaLearner as MetaLearner
+    from kshot.meta_learner import load as load
+    from kshot.meta_learner import load_task as load_task
+
+_PLACES = {
+    "Adapted": "kshot.adapted",
+    "FewShotClassifier": "kshot.estimator",
+    "KshotError": "kshot.errors",
+    "MetaLearner": "kshot.meta_learner",
+    "Prediction": "kshot.adapted",
+    "TextExample": "kshot.data.examples",
+    "load": "kshot.meta_learner",
+    "load_task": "kshot.meta_learner",
+}
+
+__version__ = "0.1.0"
+__all__ = [*sorted(_PLACES), "__version__"]  # pyright: ignore
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,324 @@
+"""The command line. Every command imports what it needs when it runs, so that `kshot --help` is quick."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from kshot.errors import KshotError
+
+if TYPE_CHECKING:
+    from kshot.meta_learner import MetaLearner
+
+ERROR, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    name="kshot",
+    help="Learns to learn text classification: meta-train once, then learn a new task from a handful of examples.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True)
+task_app = typer.Typer(help="Look at adapted tasks.", no_args_is_help=True)
+app.add_typer(data_app, name="data", rich_help_panel="Look")
+app.add_typer(task_app, name="task", rich_help_panel="Look")
+
+Learner = Annotated[
+    str, typer.Argument(metavar="RUN", help="The folder of a run or learner, or [b]minilm[/b], not meta-trained.")
+]
+Task = Annotated[Path, typer.Argument(metavar="TASK", help="The folder of an adapted task.")]
+LearnerOption = Annotated[
+    Path | None, typer.Option("--learner", help="Where the task's learner is, if it has been moved.", metavar="RUN")
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit status: 2 for input that cannot be used, 130 if interrupted.
+
+    Args:
+        arguments: The words of the command line; None for those of the process.
+    """
+    try:
+        app(arguments)
+    except KshotError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from kshot import __version__
+
+        print(f"kshot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+# -- learning to learn -------------------------------------------------------------------------------------------------
+
+
+def _recipe_names() -> list[str]:
+    from kshot.run.config import recipes
+
+    return recipes()
+
+
+@app.command(rich_help_panel="Learn to learn")
+def quickstart(
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; a new one in [b]runs[/b] if left out.", show_default=False)
+    ] = None,
+) -> None:
+    """Meta-train on the data that comes with kshot and learn new intents: two minutes."""
+    from kshot.run.quickstart import quickstart
+
+    quickstart(_new_run("quickstart") if out is None else out)
+
+
+@app.command(rich_help_panel="Learn to learn")
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a recipe.", autocompletion=_recipe_names),
+    ],
+    out: Annotated[Path, typer.Option(help="The run's folder.", show_default=False)],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, such as [b]training.steps=100[/b]."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the folder stopped.")] = False,
+) -> None:
+    """Meta-train a learner by a recipe."""
+    from kshot.output import show_outcome
+    from kshot.run.config import load_recipe
+    from kshot.run.train import train
+
+    show_outcome(train(load_recipe(recipe, changes or ()), out, resume=resume), out)
+
+
+@app.command(rich_help_panel="Learn to learn")
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run or of a learner.")],
+    data: Annotated[
+        str, typer.Option(metavar="NAME_OR_PATH", help="A data set by name, or a file or folder.", show_default=False)
+    ],
+    split: Annotated[
+        str, typer.Option(help="train, valid or test; or a published split, of which test is used.")
+    ] = "test",
+    way: Annotated[str, typer.Option(metavar="N", help="Classes of an episode: a number, low-high, or all.")] = "5",
+    shot: Annotated[str, typer.Option(metavar="K", help="Examples of each class to learn from.")] = "5",
+    query: Annotated[str, typer.Option(metavar="Q", help="Examples of each class to be judged by.")] = "5",
+    episodes: Annotated[int, typer.Option(metavar="E", min=2, help="Episodes to draw.")] = 600,
+    seed: Annotated[
+        int, typer.Option(metavar="S", min=0, help="Which episodes; the same seed draws the same ones.")
+    ] = 0,
+    all_classes: Annotated[
+        bool, typer.Option("--all-classes", help="Every class at once; the same as --way all.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the figures of every episode here, too.")
+    ] = None,
+) -> None:
+    """Measure how well, and how fast, a learner adapts to classes that it has never seen."""
+    from kshot.output import show_figures
+    from kshot.run.evaluate import evaluate_run
+
+    part, published = (split, None) if split in ("train", "valid", "test") else ("test", split)
+    figures = evaluate_run(
+        run,
+        data=data,
+        split=published,
+        part=part,
+        way="all" if all_classes else _count(way, "way"),
+        shot=_count(shot, "shot"),
+        query=_count(query, "query"),
+        episodes=episodes,
+        seed=seed,
+        json_file=json,
+    )
+    show_figures(figures)
+
+
+# -- using what was learned --------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel="Use it")
+def adapt(
+    run: Learner,
+    examples: Annotated[Path, typer.Argument(metavar="EXAMPLES", help="Texts and labels: JSONL, JSON, CSV or TSV.")],
+    out: Annotated[Path, typer.Option(metavar="TASK", help="The task's folder.", show_default=False)],
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="Copy the learner into it, so that it can be moved to another machine.")
+    ] = False,
+    text: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the text.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the label.")] = None,
+) -> None:
+    """Learn a task from a file of labelled texts."""
+    from time import perf_counter
+
+    from kshot.data.readers import read_examples
+    from kshot.output import show_adapted
+
+    support = read_examples(examples, text=text, label=label)
+    learner = _learner(run)
+    begin = perf_counter()
+    task = learner.adapt(support)
+    seconds = perf_counter() - begin
+    task.save(out, bundle=bundle)
+    show_adapted(task, out, seconds)
+
+
+@app.command(rich_help_panel="Use it")
+def predict(
+    task: Task,
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="Text (one a line), JSONL, JSON, CSV or TSV; - for the standard input."),
+    ] = "-",
+    format: Annotated[
+        Literal["table", "jsonl"] | None,
+        typer.Option(
+            help="A table for people or JSONL for programs; a table on a terminal if left out.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here instead of the screen.")] = None,
+    top: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Probabilities of the N likeliest classes in JSONL; 0 for all.")
+    ] = 5,
+    field: Annotated[str | None, typer.Option("--text", metavar="FIELD", help="The field with the text.")] = None,
+    learner: LearnerOption = None,
+) -> None:
+    """Label texts by an adapted task, as they come."""
+    from kshot.meta_learner import load_task
+    from kshot.output import prediction_writer
+    from kshot.streams import text_blocks
+
+    if file == "-" and sys.stdin.isatty():
+        print("Type texts, one a line; Ctrl-D ends.", file=sys.stderr)
+    blocks = text_blocks(file, field=field)
+    adapted = load_task(task, learner=learner)
+    with prediction_writer(out, format, top=top) as write:
+        for texts in blocks:
+            write(texts, adapted.predict(texts))
+
+
+# -- looking -----------------------------------------------------------------------------------------------------------
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets that kshot knows."""
+    from kshot.data.catalogue import list_datasets
+    from kshot.output import show_datasets
+
+    show_datasets(list_datasets())
+
+
+def _dataset_names() -> list[str]:
+    from kshot.data.entries import CATALOGUE
+
+    return list(CATALOGUE)
+
+
+@data_app.command("show")
+def data_show(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A data set by name, or a file or folder.", autocompletion=_dataset_names),
+    ],
+    split: Annotated[str | None, typer.Option(help="Which of its published splits; the first if left out.")] = None,
+) -> None:
+    """Show the parts of a data set, its classes and some examples."""
+    from kshot.data.catalogue import load_dataset
+    from kshot.output import show_dataset
+
+    show_dataset(load_dataset(name, split=split))
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A file of labelled texts, or a folder of train, valid and test.")
+    ],
+) -> None:
+    """Look for conflicting labels, repeated texts, small classes and leaks between parts; status 1 for an error."""
+    from kshot.data.catalogue import load_dataset
+    from kshot.data.readers import check, check_splits, read_examples
+    from kshot.output import show_findings
+
+    if path.is_dir():
+        dataset = load_dataset(path)
+        examples = [*dataset.train, *dataset.valid, *dataset.test]
+        findings = [*check(examples, tasks=dataset.unit == "tasks"), *check_splits(dataset)]
+    else:
+        examples = read_examples(path)
+        findings = check(examples)
+    show_findings(path, examples, findings)
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@task_app.command("show")
+def task_show(task: Task, learner: LearnerOption = None) -> None:
+    """Show the classes of an adapted task, its temperature and its learner."""
+    from kshot.meta_learner import load_task
+    from kshot.output import show_task
+
+    show_task(load_task(task, learner=learner), task)
+
+
+@app.command(rich_help_panel="Look")
+def algorithms() -> None:
+    """List the algorithms, each with its paper."""
+    from kshot.meta.algorithms import ALGORITHMS
+    from kshot.output import show_algorithms
+
+    show_algorithms(ALGORITHMS)
+
+
+def _learner(run: str) -> "MetaLearner":
+    from kshot.meta_learner import default_learner, load
+
+    return default_learner() if run == "minilm" and not Path(run).exists() else load(run)
+
+
+def _count(text: str, name: str) -> "int | tuple[int, int] | Literal['all']":
+    """A number, `low-high`, or `all`."""
+    low, dash, high = text.partition("-")
+    if text == "all":
+        return "all"
+    if dash and low.isdecimal() and high.isdecimal():
+        return int(low), int(high)
+    if text.isdecimal():
+        return int(text)
+    raise KshotError(f'--{name} cannot be "{text}"; give a number, low-high, or all.')
+
+
+def _new_run(name: str) -> Path:
+    """`runs/name`, or with a number after it where that is taken."""
+    folder, number = Path("runs") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

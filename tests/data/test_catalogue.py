@@ -1,0 +1,201 @@
+"""Known data sets: the starter's promises, what is found where, and that the right rows come."""
+
+import gzip
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kshot.data import catalogue
+from kshot.data.catalogue import list_datasets, load_dataset, mark_entities
+from kshot.data.checks import check, check_splits
+from kshot.data.entries import CATALOGUE
+from kshot.data.normal import normalise
+from kshot.errors import KshotError
+
+FOUND = {entry.name: entry.found for entry in list_datasets()}
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(
+        FOUND[name] is None, reason=f"the data set {name} is not on this machine (set KSHOT_DATA)"
+    )
+
+
+def test_the_starter_keeps_its_promises() -> None:
+    dataset = load_dataset("starter")
+    everything = dataset.train + dataset.valid + dataset.test
+    sizes = Counter(example.label for example in everything)
+    assert len(sizes) == CATALOGUE["starter"].n_classes >= 60
+    assert min(sizes.values()) >= 20
+    assert len({example.task for example in everything}) == 12
+    assert len({normalise(example.text) for example in everything}) == len(everything)
+    assert [len({example.task for example in part}) for part in (dataset.train, dataset.valid, dataset.test)] == [
+        7,
+        2,
+        3,
+    ]
+    assert check(everything) == []
+    assert check_splits(dataset) == []
+    assert len({(example.task, example.label) for example in everything}) == len(sizes), "an intent has one domain"
+    assert dataset.licence == "CC0-1.0"
+    episode = dataset.sampler("test", way=5, shot=5, query=5, seed=0, n_episodes=1)[0]
+    assert len(episode.query) == 25
+
+
+def test_the_starter_comes_with_its_licence_and_description() -> None:
+    assert FOUND["starter"] is not None
+    assert "SPDX-License-Identifier: CC0-1.0" in (FOUND["starter"] / "LICENSE").read_text(encoding="utf-8")
+    described = (FOUND["starter"] / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{example.label}`" in described for example in load_dataset("starter").test)
+    assert "1,728 texts, 72 intents in 12 domains" in described
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "classes", "rows"),
+    [
+        ("clinc150", None, [50, 50, 50], [7500, 7500, 7500]),
+        ("clinc150", "by_domain", [75, 30, 45], [11250, 4500, 6750]),
+        ("hwu64", "fewshot_02", [30, 15, 19], None),
+        ("huffpost", None, [20, 5, 16], [18000, 4500, 14400]),
+        ("amazon_sentiment", None, [2, 2, 2], [2842, 540, 1920]),
+        ("sst2", None, [2, 2, 2], [6920, 872, 1821]),
+        ("fewrel", None, [9, 2, 5], [2700, 600, 1500]),
+        ("fewrel", "domains", [16, 17, 10], [4800, 1700, 1000]),
+    ],
+)
+def test_known_data_sets_have_their_sizes(
+    name: str, split: str | None, classes: list[int], rows: list[int] | None
+) -> None:
+    if FOUND[name] is None:
+        pytest.skip(f"the data set {name} is not on this machine (set KSHOT_DATA)")
+    dataset = load_dataset(name, split=split)
+    parts = [dataset.train, dataset.valid, dataset.test]
+    assert [len({example.label for example in part}) for part in parts] == classes
+    assert rows is None or [len(part) for part in parts] == rows
+    assert dataset.name == f"{name}/{split or CATALOGUE[name].splits[0]}"
+    assert dataset.unit == CATALOGUE[name].unit
+    assert len(dataset.out_of_scope) == (1200 if name == "clinc150" else 0)
+    assert [finding for finding in check_splits(dataset) if finding.severity == "error"] == []
+
+
+@needs("clinc150")
+def test_an_episode_does_not_depend_on_the_order_of_the_file(tmp_path: Path) -> None:
+    assert FOUND["clinc150"] is not None
+    shutil.copytree(FOUND["clinc150"], tmp_path / "clinc150")
+    with gzip.open(tmp_path / "clinc150" / "all.jsonl.gz", "rt", encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    (tmp_path / "clinc150" / "all.jsonl.gz").unlink()
+    changed = tmp_path / "clinc150" / "all.jsonl"
+    changed.write_text("\n".join(reversed(lines)), encoding="utf-8")
+    settings = {"way": 5, "shot": 5, "query": 5, "seed": 0, "n_episodes": 3}
+    here = load_dataset("clinc150", data_dir=tmp_path).sampler("test", **settings)  # type: ignore[arg-type]
+    there = load_dataset("clinc150").sampler("test", **settings)  # type: ignore[arg-type]
+    assert list(here) == list(there)
+    changed.write_text("\n".join(lines[1:]), encoding="utf-8")
+    with pytest.raises(KshotError) as caught:
+        load_dataset("clinc150", data_dir=tmp_path)
+    assert str(caught.value).startswith(f'{changed} is not the "clinc150" that kshot knows (its checksum is ')
+    assert str(caught.value).endswith("; get it again, or load a changed copy by its path.")
+
+
+@needs("sst2")
+def test_all_of_the_published_test_set_is_judged() -> None:
+    sampler = load_dataset("sst2").sampler("test", way="all", shot=8, query="all", seed=1, n_episodes=1)
+    assert sum(sampler.draw(0).query_sizes) == 1821
+
+
+@needs("amazon_sentiment")
+def test_a_new_task_has_its_published_support() -> None:
+    sampler = load_dataset("amazon_sentiment").sampler("test", way="all", shot="all", query="all", seed=0, n_episodes=5)
+    assert len(sampler.task_names) == 12
+    assert all(len(episode.support) == 10 for episode in sampler)
+
+
+def test_entities_are_marked() -> None:
+    row = {
+        "text": "The series is based on Pronto and Riding the Rap , as Pronto",
+        "head": {"name": "riding the rap", "pos": [[7, 8, 9]]},
+        "tail": {"name": "pronto", "pos": [[5], [12]]},
+    }
+    assert mark_entities(row) == "The series is based on [tail: Pronto] and [head: Riding the Rap] , as [tail: Pronto]"
+
+
+def test_every_entry_says_what_a_person_has_to_know() -> None:
+    for entry in list_datasets():
+        assert entry.title
+        assert entry.licence
+        assert entry.source
+        assert entry.splits
+        assert entry.n_classes >= 2
+    assert [entry.name for entry in list_datasets() if entry.can_be_downloaded] == ["clinc150", "hwu64"]
+
+
+def test_folders_are_looked_into_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KSHOT_DATA", str(tmp_path / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    folders = catalogue.data_folders()
+    assert folders[:3] == [tmp_path / "mine", tmp_path / "shared" / "data", tmp_path.parent / "shared" / "data"]
+    assert folders[-1] == tmp_path / "cache" / "kshot" / "data"
+    assert catalogue.data_folders(tmp_path) == [tmp_path]
+    (tmp_path / "mine" / "text" / "sst2").mkdir(parents=True)
+    (tmp_path / "mine" / "text" / "sst2" / "all.jsonl").write_text("{}", encoding="utf-8")
+    assert {entry.name: entry.found for entry in list_datasets()}["sst2"] == tmp_path / "mine" / "text" / "sst2"
+
+
+def test_errors_about_names(tmp_path: Path) -> None:
+    names = "starter, clinc150, hwu64, huffpost, amazon_sentiment, sst2, fewrel"
+    for name, message in {
+        "clinc": f'There is no data set "clinc", and no file or folder of that name; the data sets are {names}. '
+        'Did you mean "clinc150"?',
+        "data/mine.csv": f"There is no file or folder {Path('data/mine.csv')}; check the path.",
+    }.items():
+        with pytest.raises(KshotError) as caught:
+            load_dataset(name)
+        assert str(caught.value) == message
+    with pytest.raises(KshotError) as caught:
+        load_dataset("clinc150", split="fewshot_1")
+    assert str(caught.value) == (
+        'The data set "clinc150" has no split "fewshot_1"; its splits are fewshot_01, fewshot_02, fewshot_03, fewshot_04, '
+        'fewshot_05, by_domain. Did you mean "fewshot_01"?'
+    )
+    with pytest.raises(KshotError) as caught:
+        load_dataset("starter", unit="examples")
+    assert str(caught.value) == 'The unit of the data set "starter" is "classes", not "examples"; leave unit out.'
+    with pytest.raises(KshotError) as caught:
+        load_dataset("sst2", data_dir=tmp_path)
+    assert str(caught.value) == (
+        f'{tmp_path} has no data set "sst2" (no sst2/all.jsonl or all.jsonl.gz); name the folder that has a folder for '
+        "each data set, or leave data_dir out."
+    )
+
+
+def test_a_data_set_that_may_not_be_downloaded_says_where_it_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "data_folders", lambda data_dir=None: [tmp_path])
+    with pytest.raises(KshotError) as caught:
+        load_dataset("huffpost")
+    assert str(caught.value) == (
+        f'The data set "huffpost" is in none of {tmp_path}, and kshot does not download it; it comes from '
+        "https://github.com/YujiaBao/Distributional-Signatures (licence: not stated (origin CC0)): put it in a folder "
+        '"huffpost" (all.jsonl and splits/) and set KSHOT_DATA to the folder above it.'
+    )
+
+
+def test_a_split_that_cannot_be_read(tmp_path: Path) -> None:
+    if FOUND["hwu64"] is None:
+        pytest.skip("the data set hwu64 is not on this machine (set KSHOT_DATA)")
+    shutil.copytree(FOUND["hwu64"], tmp_path / "hwu64")
+    split = tmp_path / "hwu64" / "splits" / "fewshot_01.json"
+    content = json.loads(split.read_text(encoding="utf-8"))
+    content["test"].append(content["train"].pop())
+    split.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(KshotError, match=r'fewshot_01\.json is not the "hwu64" that kshot knows'):
+        load_dataset("hwu64", data_dir=tmp_path)
+    split.unlink()
+    with pytest.raises(KshotError, match=r'The split "fewshot_01" of the data set "hwu64" cannot be read \(.*get the'):
+        load_dataset("hwu64", data_dir=tmp_path)

@@ -1,0 +1,137 @@
+"""A user's own file or folder as a data set."""
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kshot.data.catalogue import load_dataset
+from kshot.data.dataset import Dataset
+from kshot.errors import KshotError
+
+one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def write(path: Path, rows: Sequence[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def classes(names: str, n: int = 3, **fields: str) -> list[dict[str, str]]:
+    return [
+        {"text": f"{fields.get('task', '')} {name} {i}", "label": name, **fields} for name in names for i in range(n)
+    ]
+
+
+def parts(dataset: Dataset) -> list[str]:
+    """The classes of each part, in a word each."""
+    return [
+        "".join(sorted({example.label for example in part})) for part in (dataset.train, dataset.valid, dataset.test)
+    ]
+
+
+@one_folder
+@given(st.integers(6, 40), st.randoms())
+def test_a_file_is_split_by_class_whatever_its_order(tmp_path: Path, n_classes: int, chance: random.Random) -> None:
+    rows = classes("".join(chr(ord("A") + i) for i in range(n_classes)))
+    before = load_dataset(write(tmp_path / "mine.jsonl", rows))
+    chance.shuffle(rows)
+    dataset = load_dataset(write(tmp_path / "mine.jsonl", rows))
+    assert parts(dataset) == parts(before)
+    sizes = [len(part) for part in parts(dataset)]
+    assert sum(sizes) == n_classes
+    assert min(sizes) >= 2
+    assert sizes[1] == sizes[2] == max(round(0.2 * n_classes), 2)
+    assert dataset.unit == "classes"
+    assert dataset.source == (
+        f"{tmp_path / 'mine.jsonl'}, split by class 60/20/20 ({sizes[0]} train, {sizes[1]} valid, {sizes[2]} test classes)"
+    )
+
+
+def test_the_split_of_a_file_does_not_change_between_versions(tmp_path: Path) -> None:
+    assert parts(load_dataset(write(tmp_path / "mine.jsonl", classes("abcdefghij")))) == ["abefhj", "ci", "dg"]
+
+
+def test_a_file_may_say_its_parts(tmp_path: Path) -> None:
+    rows = classes("ab", split="Training") + classes("cd", split="dev") + classes("ef", split="test")
+    dataset = load_dataset(write(tmp_path / "mine.jsonl", rows))
+    assert (parts(dataset), dataset.unit) == (["ab", "cd", "ef"], "classes")
+    assert dataset.source == f"{tmp_path / 'mine.jsonl'}, parts as in the file"
+    same = classes("ab", split="train") + classes("ab", split="test")
+    assert load_dataset(write(tmp_path / "same.jsonl", same)).unit == "examples"
+
+
+def test_a_folder_has_a_file_for_each_part(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", classes("ab"))
+    write(tmp_path / "dev.jsonl", classes("cd"))
+    (tmp_path / "test.csv").write_text("text,label\nx,e\ny,f\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text("not data", encoding="utf-8")
+    dataset = load_dataset(str(tmp_path))
+    assert (parts(dataset), dataset.unit, dataset.name) == (["ab", "cd", "ef"], "classes", tmp_path.name)
+    (tmp_path / "dev.jsonl").unlink()
+    assert load_dataset(tmp_path).valid == ()
+
+
+def test_tasks_are_found_and_split_whole(tmp_path: Path) -> None:
+    rows = [row for task in "uvwxyz" for row in classes("ab", task=task)]
+    dataset = load_dataset(write(tmp_path / "mine.jsonl", rows))
+    assert dataset.unit == "tasks"
+    tasks = [{example.task for example in part} for part in (dataset.train, dataset.valid, dataset.test)]
+    assert [len(each) for each in tasks] == [2, 2, 2]
+    assert set.union(*tasks) == set("uvwxyz")
+    assert "split by task 60/20/20" in dataset.source
+
+
+def test_a_file_can_be_split_by_example(tmp_path: Path) -> None:
+    dataset = load_dataset(write(tmp_path / "mine.jsonl", classes("abc", 10)), unit="examples")
+    assert parts(dataset) == ["abc", "abc", "abc"]
+    assert [len(part) for part in (dataset.train, dataset.valid, dataset.test)] == [18, 6, 6]
+
+
+def test_errors(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.jsonl", classes("abcde"))
+    with pytest.raises(KshotError) as caught:
+        load_dataset(path)
+    assert str(caught.value) == (
+        f"{path} has 5 classes, too few to split into train, valid and test by class (6 are needed); add classes, give "
+        "each row a part (train, valid or test), or give a folder with a file for each."
+    )
+    write(path, classes("ab", part="train") + classes("cd"))
+    with pytest.raises(KshotError) as caught:
+        load_dataset(path)
+    assert str(caught.value) == (
+        f"{path}: the part of a row is empty, but has to be train, valid or test in every row or be missing in all."
+    )
+    write(path, classes("ab", part="trian"))
+    with pytest.raises(KshotError, match=r'the part of a row is "trian", .* Did you mean "train"\?'):
+        load_dataset(path)
+    write(path, classes("ab", part="train") + classes("bc", part="test"))
+    with pytest.raises(KshotError) as caught:
+        load_dataset(path, unit="classes")
+    assert str(caught.value) == (
+        f'{path}: the class "b" is in both train and test, and for unit "classes" it may be in one part only; move its '
+        "rows to one part."
+    )
+    with pytest.raises(KshotError) as caught:
+        load_dataset(path, split="fewshot_01")
+    assert str(caught.value) == (
+        f'{path} has no split "fewshot_01", because only known data sets have splits by name; leave split out.'
+    )
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(KshotError) as caught:
+        load_dataset(folder)
+    assert str(caught.value) == (
+        f"{folder} has no train, valid or test file (.jsonl, .json, .csv, .tsv); name a file in it, or add these."
+    )
+    for name in ("valid.jsonl", "dev.jsonl"):
+        write(folder / name, classes("ab"))
+    with pytest.raises(KshotError) as caught:
+        load_dataset(folder)
+    assert str(caught.value) == (
+        f"{folder} has two files for the part valid, dev.jsonl and valid.jsonl; take one away."
+    )

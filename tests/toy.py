@@ -1,0 +1,115 @@
+"""A small language, tiny encoders that read it, and episodes of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kshot.data.examples import Episode, TextExample
+from kshot.meta.learner import Learner, Pair
+from kshot.models.build import build_encoder
+from kshot.models.encoder import Encoder
+from kshot.models.pretrained import PretrainedSettings
+from kshot.models.scratch import CNNSettings, LSTMSettings, TransformerSettings
+from kshot.models.vocabulary import Vocabulary
+
+_TOPICS = {
+    "light/switch_on": "lamp bright bulb switch glow dim",
+    "book.table": "table dinner seat evening guests menu",
+    "play music": "song album loud singer play tune",
+    "WeatherToday": "rain sunny cloud storm degrees wind",
+    "send-parcel": "parcel post stamp deliver box courier",
+    "open_account": "bank account card money deposit branch",
+    "alarm": "wake morning alarm ring snooze clock",
+    "train times": "train platform ticket station late express",
+}
+_FILLERS = "the a please my now can you for to it is".split()
+CLASSES = tuple(_TOPICS)
+
+
+def sentence(label: str, rng: np.random.Generator, longest: int = 7) -> str:
+    """A text of a class: one to three of its words among words that say nothing."""
+    own = rng.choice(_TOPICS[label].split(), size=rng.integers(1, 4), replace=False)
+    words = [*own, *rng.choice(_FILLERS, size=rng.integers(0, longest - 2))]
+    return " ".join(rng.permutation(words))
+
+
+def examples(n: int, label: str, rng: np.random.Generator) -> list[TextExample]:
+    """Different texts of a class."""
+    texts: dict[str, None] = {}
+    while len(texts) < n:
+        texts[sentence(label, rng)] = None
+    return [TextExample(text, label) for text in texts]
+
+
+def episode(
+    *, shots: Sequence[int] = (2, 2, 2), query: int = 2, seed: int = 0, classes: Sequence[str] = CLASSES
+) -> Episode:
+    """An episode with a class for each number of shots."""
+    rng = np.random.default_rng(seed)
+    chosen = tuple(str(name) for name in rng.permutation(list(classes))[: len(shots)])
+    drawn = {name: examples(shot + query, name, rng) for name, shot in zip(chosen, shots, strict=True)}
+    return Episode(
+        support=tuple(row for name, shot in zip(chosen, shots, strict=True) for row in drawn[name][:shot]),
+        query=tuple(row for name, shot in zip(chosen, shots, strict=True) for row in drawn[name][shot:]),
+        classes=chosen,
+        index=seed,
+    )
+
+
+def pair(learner: Learner, drawn: Episode) -> Pair:
+    """An episode as a learner takes it."""
+    vocabulary = learner.encoder.vocabulary
+    return (
+        learner.task.collate(drawn.support, drawn.classes, vocabulary, support=True),
+        learner.task.collate(drawn.query, drawn.classes, vocabulary, support=False),
+    )
+
+
+def corpus() -> list[str]:
+    """Texts that a vocabulary can be learned from."""
+    rng = np.random.default_rng(0)
+    return [sentence(label, rng) for label in CLASSES for _ in range(12)]
+
+
+_SHARED: dict[str, Any] = {"vocabulary_size": 300, "max_length": 16, "embedding_dim": 8, "dropout": 0.0}
+SCRATCH: dict[str, CNNSettings | LSTMSettings | TransformerSettings] = {
+    "cnn": CNNSettings(widths=(2, 3), n_filters=6, **_SHARED),
+    "lstm": LSTMSettings(hidden_dim=8, tokens="word", **_SHARED),
+    "bilstm": LSTMSettings(hidden_dim=6, bidirectional=True, pooling="mean", **_SHARED),
+    "transformer": TransformerSettings(model_dim=8, n_layers=2, n_heads=2, **_SHARED),
+}
+
+
+def scratch(kind: str, *, seed: int = 0, **changes: Any) -> Encoder:
+    """A tiny encoder from scratch: cnn, lstm, bilstm or transformer."""
+    return build_encoder(SCRATCH[kind].model_copy(update=changes), corpus(), seed=seed).eval()
+
+
+def bert(folder: Path, **changes: Any) -> Encoder:
+    """The tiny BERT of a folder, without dropout."""
+    settings = PretrainedSettings(model=str(folder), max_length=16, dropout=0.0)
+    return build_encoder(settings.model_copy(update=changes), [], seed=0).eval()
+
+
+def save_tiny_bert(folder: Path) -> Path:
+    """Saves a BERT of two layers with random weights as Hugging Face does."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    vocabulary = Vocabulary.words(corpus(), size=200, max_length=32)
+    vocabulary.save(folder)
+    config = BertConfig(
+        vocab_size=vocabulary.size,
+        hidden_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=32,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)
+    return folder
