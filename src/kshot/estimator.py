@@ -59,11 +59,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             KshotError: As `MetaLearner.adapt`.
         """
-        texts, names = _texts(X), check_labels(column_or_1d(np.asarray(y, dtype=object), warn=True).tolist())
+        texts, labels = _texts(X), column_or_1d(y, warn=True)
+        names = check_labels(labels.tolist())
         if len(names) != len(texts):
             raise KshotError(f"There are {len(texts)} texts and {len(names)} labels; give one label for each text.")
-        check_classification_targets(y)
-        self.classes_, numbers = np.unique(np.asarray(y).ravel(), return_inverse=True)
+        check_classification_targets(np.array(labels.tolist()))
+        if len({isinstance(label, str) for label in labels.tolist()}) > 1:
+            raise KshotError("The labels are partly texts and partly numbers; make them all of one kind.")
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
         name_of = dict(zip(numbers.tolist(), names, strict=True))
         ordered = [name_of[number] for number in range(len(self.classes_))]
         self.task_: Adapted = self._learner().adapt(texts, names, classes=ordered)
@@ -71,7 +74,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
         """Returns the likeliest label of each text, (n_texts,)."""
-        predicted: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        predicted: NDArray[Any] = self.classes_[best]
         return predicted
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803

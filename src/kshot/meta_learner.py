@@ -166,15 +166,17 @@ class MetaLearner(
         Raises:
             KshotError: If the folder holds something else or cannot be written.
         """
-        folder = Path(path).absolute()
+        self.home = self._write(Path(path).absolute())
+
+    def _write(self, folder: Path) -> Path:
         check_replaceable(folder, "learner")
         save_learner(self.learner, folder, about=self.about)
-        self.home = folder
+        return folder
 
     # -- huggingface_hub -----------------------------------------------------------------------------------------------
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        self.save(save_directory)
+        self._write(save_directory.absolute())  # perhaps a folder that vanishes once it is uploaded
 
     @classmethod
     def _from_pretrained(

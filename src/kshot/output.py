@@ -1,6 +1,7 @@
 """What the commands print: tables for people that keep whole texts when they go into a pipe, and JSONL for programs."""
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,7 +63,13 @@ def prediction_writer(out: Path | None, form: Literal["table", "jsonl"] | None, 
     """
     if out is None:
         form = form or ("table" if sys.stdout.isatty() else "jsonl")
-        yield _writer(sys.stdout, form, top)
+        try:
+            yield _writer(sys.stdout, form, top)
+        except BrokenPipeError:
+            raise  # whoever was reading has had enough
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still in the buffer
+            raise KshotError(f"The output could not be written ({error.strerror}).") from error
         return
     draft = out.with_name(f".{out.name}.draft")
     try:

@@ -159,7 +159,8 @@ def test_errors_about_names(tmp_path: Path) -> None:
     with pytest.raises(KshotError) as caught:
         load_dataset("clinc150", split="fewshot_1")
     assert str(caught.value) == (
-        'The data set "clinc150" has no split "fewshot_1"; its splits are fewshot_01, fewshot_02, fewshot_03, fewshot_04, '
+        'The data set "clinc150" has no split "fewshot_1"; its splits are fewshot_01, fewshot_02, fewshot_03, '
+        "fewshot_04, "
         'fewshot_05, by_domain. Did you mean "fewshot_01"?'
     )
     with pytest.raises(KshotError) as caught:

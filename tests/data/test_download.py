@@ -137,7 +137,8 @@ def test_a_changed_source_is_refused_and_leaves_nothing(cache: Path) -> None:
     with pytest.raises(KshotError) as caught:
         load_dataset("hwu64", fetch=getter({**HWU_PAGES, f"{PROTAUGMENT}/HWU64/full.jsonl": '{"text": "x"}'}))
     assert str(caught.value) == (
-        "The source of the data set \"hwu64\" no longer has the form that kshot knows (KeyError('sentence')); put a copy "
+        "The source of the data set \"hwu64\" no longer has the form that kshot knows (KeyError('sentence')); put a "
+        "copy "
         'of the folder "hwu64" somewhere and set KSHOT_DATA to the folder above it.'
     )
     assert list(cache.iterdir()) == []
@@ -147,7 +148,8 @@ def test_no_network_is_an_error_with_a_way_out(cache: Path) -> None:
     with pytest.raises(KshotError) as caught:
         load_dataset("clinc150", fetch=getter({}))
     assert str(caught.value) == (
-        'The data set "clinc150" is not on this machine and cannot be downloaded (HTTP Error 404: Not Found); put a copy '
+        'The data set "clinc150" is not on this machine and cannot be downloaded (HTTP Error 404: Not Found); put a '
+        "copy "
         'of the folder "clinc150" somewhere and set KSHOT_DATA to the folder above it.'
     )
     assert not cache.exists()

@@ -100,7 +100,7 @@ class Dataset:
         query_examples: tuple[TextExample, ...] | None = None
         if self.unit == "examples" and part != "train":
             examples, query_examples = self.part("train"), examples
-        elif self.unit == "tasks" and any(example.part == "test" for example in examples):
+        elif self.unit == "tasks" and {"train", "test"} <= {example.part for example in examples}:
             query_examples = tuple(example for example in examples if example.part == "test")
             examples = tuple(example for example in examples if example.part == "train")
         return EpisodeSampler(

@@ -127,6 +127,10 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task) -> 
     head_settings = _checked(settings_type, {**preset.head_settings, **settings.head}, f"{settings.name}'s head")
     inner_settings = _checked(InnerSettings, {**preset.inner, **settings.inner}, f"{settings.name}'s inner loop")
     assert isinstance(inner_settings, InnerSettings)
+    if inner_settings.optimiser == "adam" and inner_settings.order == 2:
+        raise KshotError(
+            f'{settings.name}\'s inner loop cannot be differentiated twice through adam; set order to 1, or optimiser to "sgd".'
+        )
     _refuse_batch_norm(encoder)
     own = dict(encoder.named_parameters())
     selected = select(encoder, inner_settings.moves) if inner_settings.steps else ()
@@ -136,6 +140,11 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task) -> 
     for group, head in made.items():
         fits = head.rate_shapes(encoder.dim)
         shapes |= {f"head.{group}.{name}": fits[name] for name in head.moving}
+    if inner_settings.steps and not shapes:
+        raise KshotError(
+            f"{settings.name}'s inner loop has nothing to move: its head is fitted in one go and moves is "
+            f'"{inner_settings.moves}"; set steps to 0, or moves to "all".'
+        )
     return Learner(encoder, task, made, InnerLoop(inner_settings, shapes), moves, settings)
 
 
@@ -144,10 +153,11 @@ def _checked(kind: type[Settings], values: Mapping[str, Any], where: str) -> Set
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        hint = did_you_mean(key, kind.model_fields) or f" It takes: {', '.join(kind.model_fields)}."
-        what = "is unknown" if first["type"] == "extra_forbidden" else f"cannot be {first['input']!r}: {first['msg']}"
-        raise KshotError(f'The setting "{key}" of {where} {what}.{hint}') from error
+        key = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(key, kind.model_fields) or f" It takes: {', '.join(kind.model_fields)}."
+            raise KshotError(f'The setting "{key}" of {where} is unknown.{hint}') from error
+        raise KshotError(f'The setting "{key}" of {where} cannot be {first["input"]!r}: {first["msg"]}.') from error
 
 
 def _refuse_batch_norm(encoder: Encoder) -> None:

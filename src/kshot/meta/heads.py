@@ -7,10 +7,11 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from kshot.errors import KshotError
@@ -55,6 +56,12 @@ def similarity(x: Tensor, y: Tensor, metric: Metric) -> Tensor:
     return 2 * x @ y.T - x.square().sum(-1, keepdim=True) - y.square().sum(-1)
 
 
+def label_maximum(scores: Tensor, y: Tensor, n_labels: int) -> Tensor:
+    """The highest score among each label's items: (n, n_items), (n_items,) -> (n, n_labels)."""
+    lowest = scores.new_full((len(scores), n_labels), -math.inf)
+    return lowest.scatter_reduce(1, y.expand_as(scores), scores, "amax")
+
+
 class PrototypeSettings(Settings):
     """Settings of `Prototypes`.
 
@@ -65,7 +72,7 @@ class PrototypeSettings(Settings):
     """
 
     metric: Metric = "cosine"
-    scale: float = 20.0
+    scale: float = Field(20.0, gt=0)
     normalise: bool = True
 
 
@@ -101,9 +108,9 @@ class MatchingSettings(Settings):
     """
 
     metric: Metric = "cosine"
-    scale: float = 20.0
+    scale: float = Field(20.0, gt=0)
     full_context: bool = False
-    context_steps: int = 3
+    context_steps: int = Field(3, ge=1)
 
 
 class Matching(Head):
@@ -131,8 +138,10 @@ class Matching(Head):
         if self.settings.full_context:
             x = self._read(x, support)
         scores = self.log_scale.exp() * similarity(x, support, self.settings.metric)  # (n, n_support)
-        attention = (scores - scores.detach().amax(dim=-1, keepdim=True)).exp()
-        return (attention @ share).clamp_min(1e-20).log()  # log sum_i w_i exp(score_i): its softmax is eq. 1
+        y = share.argmax(dim=-1)  # (n_support,)
+        highest = label_maximum(scores.detach(), y, share.shape[-1])  # (n, C): each label's own, so that none vanishes
+        sums = (scores - highest[:, y]).exp() @ share
+        return sums.clamp_min(1e-20).log() + highest  # log sum_i w_i exp(score_i): its softmax is eq. 1
 
     def _in_context(self, x: Tensor) -> Tensor:
         """g(x_i, S) = forward_i + backward_i + x_i (appendix A.2), the support in its given order."""
@@ -163,7 +172,7 @@ class RelationSettings(Settings):
         hidden_dim: The size of the comparator's hidden layer.
     """
 
-    hidden_dim: int = 128
+    hidden_dim: int = Field(128, ge=1)
 
 
 class Relation(Head):
@@ -197,8 +206,8 @@ class InductionSettings(Settings):
         n_slices: The number of bilinear forms of the relation.
     """
 
-    routing_steps: int = 3
-    n_slices: int = 32
+    routing_steps: int = Field(3, ge=1)
+    n_slices: int = Field(32, ge=1)
 
 
 class Induction(Head):
@@ -250,8 +259,8 @@ class RidgeSettings(Settings):
         normalise: Whether vectors are brought to length 1 first.
     """
 
-    penalty: float = 1.0
-    scale: float = 10.0
+    penalty: float = Field(1.0, gt=0)
+    scale: float = Field(10.0, gt=0)
     normalise: bool = True
 
 
@@ -299,9 +308,9 @@ class LinearSettings(Settings):
         scale: See `normalise`.
     """
 
-    rows: Literal["shared"] | int = "shared"
+    rows: Literal["shared"] | Annotated[int, Field(ge=1)] = "shared"
     normalise: bool = False
-    scale: float = 10.0
+    scale: float = Field(10.0, gt=0)
 
 
 class Linear(Head):
@@ -372,7 +381,7 @@ class LogisticSettings(Settings):
         max_iter: Iterations of L-BFGS at most.
     """
 
-    c: float = 10.0
+    c: float = Field(10.0, gt=0)
     normalise: bool = True
     max_iter: int = 100
 
@@ -424,7 +433,7 @@ class AnchoredSettings(Settings):
         momentum: The share of the step before that is kept (Polyak 1964).
     """
 
-    scale: float = 20.0
+    scale: float = Field(20.0, gt=0)
     fit_scale: float = 10.0
     anchor: float = 0.03
     steps: int = 50
@@ -477,7 +486,7 @@ class NearestSettings(Settings):
     """
 
     metric: Metric = "cosine"
-    scale: float = 20.0
+    scale: float = Field(20.0, gt=0)
 
 
 class Nearest(Head):
@@ -492,6 +501,4 @@ class Nearest(Head):
 
     def logits(self, state: State, x: Tensor) -> Tensor:
         scores = self.settings.scale * similarity(x, state["support"], self.settings.metric)  # (n, n_support)
-        y = state["member"].argmax(dim=-1).expand_as(scores)
-        empty = scores.new_full((len(x), state["member"].shape[-1]), -math.inf)
-        return empty.scatter_reduce(1, y, scores, "amax")
+        return label_maximum(scores, state["member"].argmax(dim=-1), state["member"].shape[-1])

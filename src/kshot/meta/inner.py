@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from kshot.meta.state import State
@@ -34,8 +35,8 @@ class InnerSettings(Settings):
         outer: `gradient` of the query loss, or the `displacement` of the weights (Reptile).
     """
 
-    steps: int = 0
-    test_steps: int | None = None
+    steps: int = Field(0, ge=0)
+    test_steps: int | None = Field(None, ge=0)
     rate: float = 0.1
     rates: Literal["fixed", "step", "element"] = "fixed"
     order: Literal[1, 2] = 2
@@ -67,19 +68,21 @@ class InnerLoop(nn.Module):
                 case "fixed":
                     pass
 
-    def forward(self, loss_of: Callable[[State], Tensor], start: State, *, differentiable: bool) -> list[State]:
+    def forward(
+        self, loss_of: Callable[[State], Tensor], start: State, *, n_steps: int, differentiable: bool
+    ) -> list[State]:
         """Takes the steps.
 
         Args:
             loss_of: The support loss of a State.
             start: phi_0; tensors that do not move are passed through.
+            n_steps: How many steps; those beyond `steps` take the rates of the last.
             differentiable: Whether the outer gradient will be asked for.
 
         Returns:
-            phi_0, phi_1, ...: one State more than there are steps.
+            phi_0, phi_1, ...: one State more than there are steps; the last alone if not `differentiable`.
         """
         settings = self.settings
-        n_steps = settings.steps if differentiable or settings.test_steps is None else settings.test_steps
         states = [start]
         moments = _Moments() if settings.optimiser == "adam" else None
         for step in range(n_steps):

@@ -70,7 +70,7 @@ class Learner(nn.Module):
     # -- adapting and predicting -----------------------------------------------------------------------------------------
 
     def adapt(self, support: Batch, features: Features | None = None) -> State:
-        """Learns a task; the State is detached, contiguous, and the learner itself is left as it was.
+        """Learns a task; the State is detached, contiguous, a copy, and the learner itself is left as it was.
 
         Args:
             support: What to learn from.
@@ -82,7 +82,7 @@ class Learner(nn.Module):
             with torch.no_grad():
                 features = self.features(support)
         state = self._states(support, features, differentiable=False)[-1]
-        return {name: tensor.detach().contiguous() for name, tensor in state.items()}
+        return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
 
     def logits(self, state: State, batch: Batch, features: Features | None = None) -> dict[str, Tensor]:
         """Scores a batch's items under a State: for each group (n_items, n_labels)."""
@@ -152,20 +152,24 @@ class Learner(nn.Module):
         Reptile does not split a task: the inner loop learns from all of the episode.
         """
         start = self._start(support, None)
-        end = self.inner(lambda state: self._loss(state, support) + self._loss(state, query), start, differentiable=False)[-1]
+        end = self.inner(
+            lambda state: self._loss(state, support) + self._loss(state, query),
+            start,
+            n_steps=self.inner.settings.steps,
+            differentiable=False,
+        )[-1]
         way = [(start[name] * (start[name] - end[name]).detach()).sum() for name in start if name in self.inner.moving]
         return torch.stack(way).sum()
 
     # -- the parts -------------------------------------------------------------------------------------------------------
 
     def _states(self, support: Batch, features: Features | None, *, differentiable: bool) -> list[State]:
-        if not self.inner.settings.steps:
-            with torch.set_grad_enabled(differentiable):
-                return [self._start(support, features)]
+        settings = self.inner.settings
+        n_steps = settings.steps if differentiable or settings.test_steps is None else settings.test_steps
         with torch.set_grad_enabled(differentiable):
             start = self._start(support, features)
         states: list[State] = self.inner(
-            lambda state: self._loss(state, support, features), start, differentiable=differentiable
+            lambda state: self._loss(state, support, features), start, n_steps=n_steps, differentiable=differentiable
         )
         return states
 
@@ -183,15 +187,15 @@ class Learner(nn.Module):
         """The items of a group that have a label."""
         x, y = features[group], batch.labels[group].to(features[group].device)
         labelled = y >= 0
-        return Items(x[labelled], y[labelled], batch.n_labels[group], batch.weights.to(x.device)[labelled])
+        return Items(x[labelled], y[labelled], batch.n_labels[group], batch.weights.to(x)[labelled])
 
     def _loss(self, state: State, batch: Batch, features: Features | None = None) -> Tensor:
         """Cross-entropy over the labelled items, each as often as its weight says, summed over the groups."""
         logits = self.logits(state, batch, features)
         losses = []
         for group, scores in logits.items():
-            y, weights = batch.labels[group].to(scores.device), batch.weights.to(scores.device)
-            each = F.cross_entropy(scores.float(), y, reduction="none", ignore_index=-1)
+            y, weights = batch.labels[group].to(scores.device), batch.weights.to(scores)
+            each = F.cross_entropy(scores, y, reduction="none", ignore_index=-1)
             counted = weights * (y >= 0)
             losses.append((each * counted).sum() / counted.sum().clamp_min(1e-12))
         return torch.stack(losses).sum()

@@ -129,7 +129,9 @@ def twin(module: nn.Module) -> nn.Module:
         if id(original) not in twins:
             twins[id(original)] = made = copy(original)
             made._parameters, made._buffers = dict(original._parameters), dict(original._buffers)
-            made._modules = {name: None if child is None else copied(child) for name, child in original._modules.items()}
+            made._modules = {
+                name: None if child is None else copied(child) for name, child in original._modules.items()
+            }
         return twins[id(original)]
 
     return copied(module)
@@ -169,8 +171,8 @@ def plan_calls(lengths: np.ndarray, most_tokens: int = 1_024) -> list[np.ndarray
     while end:
         start = int(cut[end])
         rows = order[first[start] : ends[end - 1]]
-        n_parts = -(-len(rows) * int(values[end - 1]) // most_tokens)
-        calls.extend(np.array_split(rows, max(1, min(n_parts, len(rows)))))
+        most_rows = max(1, most_tokens // int(values[end - 1]))
+        calls.extend(np.array_split(rows, -(-len(rows) // most_rows)))
         end = start
     return calls
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kshot.errors import KshotError
@@ -116,8 +117,8 @@ class PretrainedEncoder(Encoder):
         self.settings = settings
         if config is None or vocabulary is None:
             folder = resolve(settings.model)
-            self.vocabulary = _vocabulary(folder, settings.max_length)
             self.model = _auto_model(folder, settings.dropout)
+            self.vocabulary = _vocabulary(folder, settings.max_length)
         else:
             self.vocabulary = vocabulary
             self.model = _empty_model(config)
@@ -155,12 +156,22 @@ def _vocabulary(folder: Path, max_length: int) -> Vocabulary:
 def _auto_model(folder: Path, dropout: float | None = None) -> Any:
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise KshotError(
+            f"{folder} holds no model that transformers can load ({_first_line(error)}); give the folder of an AutoModel."
+        ) from error
     if dropout is not None:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
             if hasattr(config, name):
                 setattr(config, name, dropout)
-    model = AutoModel.from_pretrained(folder, config=config, attn_implementation="sdpa", dtype=torch.float32)
+    try:
+        model = AutoModel.from_pretrained(folder, config=config, attn_implementation="sdpa", dtype=torch.float32)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise KshotError(
+            f"{folder} holds no weights that transformers can load ({_first_line(error)}); download the model again."
+        ) from error
     return _without_pooler(model)
 
 
@@ -176,3 +187,7 @@ def _without_pooler(model: Any) -> Any:
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -36,7 +36,7 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
         case ["top", number] if number.isdigit():
             layer_of = {name: int(found[1]) for name in names if (found := re.search(r"layers?\.(\d+)\.", name))}
             n_layers = max(layer_of.values(), default=-1) + 1
-            chosen = [name for name in names if layer_of.get(name, -1) >= n_layers - int(number)]
+            chosen = [name for name in names if name in layer_of and layer_of[name] >= n_layers - int(number)]
         case _:
             raise KshotError(f'"{moves}" selects no tensors; choose one of {WORDS}.')
     if not chosen:

@@ -65,16 +65,22 @@ class Vocabulary:
         """Reads `tokenizer.json` of a folder.
 
         Raises:
-            KshotError: If the folder has no such file.
+            KshotError: If the folder has no such file, or it is damaged.
         """
         path = folder / _FILE
         if not path.is_file():
-            raise KshotError(f"{path} does not exist: a vocabulary is one tokenizer.json, as Hugging Face tokenizers save it.")
-        return cls(Tokenizer.from_file(str(path)), max_length)
+            raise KshotError(
+                f"{path} does not exist: a vocabulary is one tokenizer.json, as Hugging Face tokenizers save it."
+            )
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises nothing more special
+            raise KshotError(f"{path} is damaged ({error}); restore it from a copy or make it again.") from error
+        return cls(tokenizer, max_length)
 
     def save(self, folder: Path) -> None:
         """Writes `tokenizer.json` into a folder."""
-        self.tokenizer.save(str(folder / _FILE))
+        (folder / _FILE).write_text(self.tokenizer.to_str(pretty=True), encoding="utf-8")
 
     @property
     def size(self) -> int:
@@ -89,7 +95,7 @@ class Vocabulary:
         memo = self._memo
         found = {text: memo.get(text) for text in texts}
         missing = [text for text, ids in found.items() if ids is None]
-        encodings = self.tokenizer.encode_batch_fast(missing)
+        encodings = self.tokenizer.encode_batch_fast([_readable(text) for text in missing])
         new = {t: np.asarray(e.ids or [self.pad_id], dtype=np.int32) for t, e in zip(missing, encodings, strict=True)}
         if len(memo) + len(new) > _MEMO_LIMIT:
             self._memo = memo = {}  # a new one, since another thread may be reading the old one
@@ -99,3 +105,12 @@ class Vocabulary:
     def forget(self) -> None:
         """Drops the remembered token numbers, so that the next call can be timed as the first."""
         self._memo.clear()
+
+
+def _readable(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON may hold and no tokeniser takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from typing import Literal
+from unicodedata import category
 
 import numpy as np
 import torch
@@ -67,5 +68,13 @@ def in_words(name: str) -> str:
     A name without a letter or digit stays as it is.
     """
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    words = re.findall(r"[^\W_]+(?:['’&-][^\W_]+)*", spaced)
+    roles = "".join(map(_role, spaced))
+    words = [spaced[found.start() : found.end()] for found in re.finditer(r"w+(?:jw+)*(?:s+(?!w))?", roles)]
     return " ".join(words).lower() or name
+
+
+def _role(character: str) -> str:
+    """What a character does in a name: w is of a word, j joins two parts of one (`e-mail`), s may end one (`C++`)."""
+    if character.isalnum() or category(character) in ("Mn", "Mc", "Cf"):  # a vowel sign of Hindi is no letter, but of the word
+        return "w"
+    return "j" if character in "'\N{RIGHT SINGLE QUOTATION MARK}&-" else "s" if character in "+#" else " "

@@ -1,0 +1,172 @@
+"""Every algorithm over every kind of encoder: clinc150, split fewshot_01, 5-way 1-shot and 5-shot on the test classes.
+
+    python benchmarks/matrix.py                                 the whole matrix
+    python benchmarks/matrix.py --encoders lstm --algorithms maml anil
+
+Class names are not used, as in the papers. Each cell is trained by the settings below, chosen on the `valid` classes, and reported
+beside its own untrained start on the same test episodes. One JSON file a cell is written to --out; a cell that is there is
+not run again. TF-IDF with the nearest centroid is the row that every encoder from scratch has to beat.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from kshot.artefact import load_learner
+from kshot.data.catalogue import load_dataset
+from kshot.data.dataset import Dataset
+from kshot.meta.algorithms import ALGORITHMS
+from kshot.run.config import Recipe, parse_recipe
+from kshot.run.evaluate import Evaluation, estimate, evaluate
+from kshot.run.train import start_learner, train
+
+EMBEDDINGS = {"embeddings": "minilm", "max_length": 64}  # the token embeddings of MiniLM, and nothing above them
+ENCODERS: dict[str, dict[str, Any]] = {
+    "cnn": {"kind": "cnn", "dropout": 0.2, **EMBEDDINGS},
+    "lstm": {"kind": "lstm", "hidden_dim": 256, "pooling": "max", "dropout": 0.2, **EMBEDDINGS},
+    "transformer": {"kind": "transformer", "model_dim": 192, "n_layers": 2, "n_heads": 6, "dropout": 0.1, **EMBEDDINGS},
+    "minilm": {"kind": "pretrained", "model": "minilm", "max_length": 64},
+}
+METRIC = {"steps": 600, "episodes_per_step": 2, "way": 20, "shot": [1, 5], "query": 3, "token_cutoff": 0.1}
+GRADIENT = {"steps": 400, "episodes_per_step": 4, "way": 5, "shot": [1, 5], "query": 5, "token_cutoff": 0.1}
+VALIDATION = {"every": 100, "way": 5, "shot": 1, "query": 10, "episodes": 150, "choose_names": False}
+TESTS = {"5-way 1-shot": 1, "5-way 5-shot": 5}
+
+# Where an algorithm's settings differ from its preset, chosen on the valid classes.
+HEADS: dict[str, dict[str, Any]] = {"prototypical": {"scale": 10.0}, "matching": {"scale": 10.0}, "ridge": {"scale": 10.0}}
+INNER: dict[str, dict[str, Any]] = {}
+
+
+def main() -> None:
+    arguments = parse()
+    dataset = load_dataset("clinc150", split="fewshot_01")
+    for encoder in arguments.encoders:
+        for algorithm in arguments.algorithms:
+            path = arguments.out / f"{encoder}-{algorithm}.json"
+            if path.is_file():
+                continue
+            figures = run(encoder, algorithm, dataset, arguments)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            print(encoder, algorithm, *(f"{k} {v['start']} -> {v['trained']}" for k, v in figures["tests"].items()), flush=True)
+    show(arguments.out, dataset, arguments.episodes)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoders", nargs="*", default=list(ENCODERS), choices=list(ENCODERS))
+    parser.add_argument("--algorithms", nargs="*", default=list(ALGORITHMS), choices=list(ALGORITHMS))
+    parser.add_argument("--episodes", type=int, default=600)
+    parser.add_argument("--effort", type=float, default=1.0, help="multiplies the training steps")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/matrix"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/matrix"))
+    return parser.parse_args()
+
+
+def recipe_of(encoder: str, algorithm: str, effort: float) -> Recipe:
+    """The settings of one cell."""
+    preset = ALGORITHMS[algorithm]
+    gradient = bool(preset.inner.get("steps"))
+    training = dict(GRADIENT if gradient else METRIC)
+    inner = dict(INNER.get(algorithm, {}))
+    if encoder == "minilm":
+        training |= {"trains": "layers", "precision": "bfloat16", "learning_rate": 5e-5, "head_learning_rate": 1e-3}
+        training |= {"steps": 120, "episodes_per_step": 1 if not gradient else 2}
+        if gradient and preset.inner.get("moves") == "all":
+            inner |= {"moves": "norm", "order": 1}
+    else:
+        training |= {"learning_rate": 1e-3}
+    training["steps"] = round(training["steps"] * effort) if preset.meta_trained else 0
+    return parse_recipe(
+        {
+            "data": {"name": "clinc150", "split": "fewshot_01"},
+            "encoder": ENCODERS[encoder],
+            "task": {"class_names": False},
+            "algorithm": {"name": algorithm, "head": HEADS.get(algorithm, {}), "inner": inner},
+            "training": training,
+            "validation": {**VALIDATION, "every": max(1, training["steps"] // 4)},
+        },
+        f"{encoder} x {algorithm}",
+    )
+
+
+def run(encoder: str, algorithm: str, dataset: Dataset, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Trains one cell, and evaluates it and its start."""
+    recipe = recipe_of(encoder, algorithm, arguments.effort)
+    folder = arguments.runs / f"{encoder}-{algorithm}"
+    begin = perf_counter()
+    if not (folder / "learner").is_dir():
+        train(recipe, folder, resume=folder.is_dir())
+    seconds = perf_counter() - begin
+    trained, about = load_learner(folder)
+    start = start_learner(recipe, dataset)
+    tests = {}
+    for name, shot in TESTS.items():
+        episodes = dataset.sampler("test", way=5, shot=shot, query=10, seed=0, n_episodes=arguments.episodes)
+        before = evaluate(start, episodes, time=False)
+        after = evaluate(trained, episodes)
+        tests[name] = {
+            "start": percent(before),
+            "trained": percent(after),
+            "interval": 100 * after.accuracy.half_width,
+            "lift": 100 * after.lift(before).mean,
+            "lift_interval": 100 * after.lift(before).half_width,
+            "milliseconds": 1000 * after.seconds,
+        }
+    return {
+        "encoder": encoder,
+        "algorithm": algorithm,
+        "training_seconds": seconds,
+        "threads": torch.get_num_threads(),
+        "kept_start": about["kept_start"],
+        "recipe": recipe.model_dump(mode="json"),
+        "tests": tests,
+    }
+
+
+def percent(result: Evaluation) -> float:
+    return round(100 * result.accuracy.mean, 2)
+
+
+def tfidf(dataset: Dataset, shot: int, n_episodes: int) -> str:
+    """The nearest centroid of TF-IDF vectors, fitted on the training texts."""
+    vectoriser = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)).fit([example.text for example in dataset.train])
+    accuracies = []
+    for episode in dataset.sampler("test", way=5, shot=shot, query=10, seed=0, n_episodes=n_episodes):
+        support = vectoriser.transform([example.text for example in episode.support]).toarray()
+        query = vectoriser.transform([example.text for example in episode.query]).toarray()
+        labels = np.array([episode.classes.index(example.label) for example in episode.support])
+        centroids = np.stack([support[labels == number].mean(axis=0) for number in range(episode.way)])
+        centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
+        truth = np.array([episode.classes.index(example.label) for example in episode.query])
+        accuracies.append(float(((query @ centroids.T).argmax(axis=1) == truth).mean()))
+    return str(estimate(np.array(accuracies)))
+
+
+def show(out: Path, dataset: Dataset, n_episodes: int) -> None:
+    """Prints the matrix as Markdown: `start -> trained` for each encoder."""
+    found = {(cell["encoder"], cell["algorithm"]): cell for path in out.glob("*.json") for cell in [json.loads(path.read_text())]}
+    for name, shot in TESTS.items():
+        print(f"\n{name}, start -> meta-trained ± 95% interval; TF-IDF nearest centroid {tfidf(dataset, shot, n_episodes)}\n")
+        print(f"| | {' | '.join(ENCODERS)} |\n|---{'|---' * len(ENCODERS)}|")
+        for algorithm, preset in ALGORITHMS.items():
+            row = []
+            for encoder in ENCODERS:
+                cell = found.get((encoder, algorithm))
+                row.append("" if cell is None else text(cell["tests"][name], preset.meta_trained))
+            print(f"| {algorithm} | {' | '.join(row)} |")
+
+
+def text(cell: dict[str, float], meta_trained: bool) -> str:
+    figure = f"{cell['trained']:.1f} ± {cell['interval']:.1f}"
+    return f"{cell['start']:.1f} → {figure}" if meta_trained else figure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The list of algorithms, and what their settings refuse."""
+
+from typing import Any
+
+import pytest
+import torch
+from contract import ALGORITHMS
+from toy import scratch
+
+from kshot.errors import KshotError
+from kshot.meta.algorithms import HEADS, algorithm, build_learner
+from kshot.meta.heads import Head
+from kshot.meta.learner import AlgorithmSettings, Learner
+from kshot.models.encoder import Encoder
+from kshot.models.lora import add_lora
+from kshot.tasks.classification import Classification
+
+
+def make(name: str, encoder: Encoder | None = None, **settings: Any) -> Learner:
+    return build_learner(AlgorithmSettings(name=name, **settings), encoder or scratch("cnn"), Classification())
+
+
+def test_every_algorithm_of_the_design_is_listed() -> None:
+    assert set(ALGORITHMS) >= {
+        "prototypical",
+        "matching",
+        "relation",
+        "induction",
+        "ridge",
+        "maml",
+        "first-order-maml",
+        "maml++",
+        "anil",
+        "meta-sgd",
+        "protomaml",
+        "reptile",
+        "fine-tuning",
+        "linear-probe",
+        "nearest-neighbour",
+    }
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_names_its_source(name: str) -> None:
+    preset = ALGORITHMS[name]
+    assert preset.title
+    assert preset.head in HEADS
+    assert "arXiv:" in preset.source or not preset.meta_trained
+    if preset.meta_trained:  # and so does its head, or its inner loop does
+        head = HEADS[preset.head][1]
+        assert issubclass(head, Head)
+        assert head.__doc__
+
+
+def test_an_unknown_algorithm() -> None:
+    with pytest.raises(KshotError) as caught:
+        algorithm("gpt")
+    assert str(caught.value) == f'There is no algorithm "gpt". Known: {", ".join(ALGORITHMS)}.'
+    with pytest.raises(KshotError, match=r'^There is no algorithm "mamml"\. Did you mean "maml"\? Known: '):
+        algorithm("mamml")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        (
+            "maml",
+            {"inner": {"setps": 3}},
+            'The setting "setps" of maml\'s inner loop is unknown. Did you mean "steps"?',
+        ),
+        (
+            "prototypical",
+            {"head": {"colour": "red"}},
+            'The setting "colour" of prototypical\'s head is unknown. It takes: metric, scale, normalise.',
+        ),
+        (
+            "maml",
+            {"inner": {"steps": -1}},
+            'The setting "steps" of maml\'s inner loop cannot be -1: Input should be greater than or equal to 0.',
+        ),
+        (
+            "maml",
+            {"head": {"rows": "three"}},
+            'The setting "rows" of maml\'s head cannot be \'three\': Input should be \'shared\'.',
+        ),
+        (
+            "ridge",
+            {"head": {"penalty": 0}},
+            'The setting "penalty" of ridge\'s head cannot be 0: Input should be greater than 0.',
+        ),
+        (
+            "maml",
+            {"inner": {"optimiser": "adam"}},
+            'maml\'s inner loop cannot be differentiated twice through adam; set order to 1, or optimiser to "sgd".',
+        ),
+        (
+            "ridge",
+            {"inner": {"steps": 2}},
+            'ridge\'s inner loop has nothing to move: its head is fitted in one go and moves is "none"; '
+            'set steps to 0, or moves to "all".',
+        ),
+        (
+            "maml",
+            {"inner": {"moves": "norm"}},
+            '"norm" selects none of the 5 tensors of this encoder; '
+            "choose one of all, none, layers, norm, lora, or top:N for the last N layers.",
+        ),
+    ],
+)
+def test_settings_that_cannot_be(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(KshotError) as caught:
+        make(name, **settings)
+    assert str(caught.value) == message
+
+
+def test_batch_statistics_are_refused() -> None:
+    encoder = scratch("cnn")
+    encoder.add_module("norm", torch.nn.BatchNorm1d(4))
+    with pytest.raises(KshotError) as caught:
+        make("prototypical", encoder)
+    assert str(caught.value) == (
+        'The encoder\'s layer "norm" keeps batch statistics, which leak between tasks; use LayerNorm.'
+    )
+    untracked = scratch("cnn")
+    untracked.add_module("norm", torch.nn.BatchNorm1d(4, track_running_stats=False))
+    make("prototypical", untracked)
+
+
+def test_only_what_learns_moves() -> None:
+    frozen = scratch("cnn", train_embeddings=False)
+    assert "embedding.weight" not in make("maml", frozen).moves
+    assert make("anil").moves == ()
+    assert make("prototypical").moves == ()
+    lora = scratch("transformer")
+    add_lora(lora, rank=2, alpha=4.0)
+    moves = make("maml", lora, inner={"moves": "lora"}).moves
+    assert moves
+    assert all("lora_" in name for name in moves)
+
+
+def test_presets_are_their_papers() -> None:
+    assert make("maml").second_order
+    assert not make("first-order-maml").second_order
+    assert not make("anil").second_order  # of the encoder, which its inner loop does not move
+    assert make("prototypical").shares_weights
+    assert not make("maml").shares_weights
+    assert {tensor.shape for tensor in make("maml++").inner.rates.values()} == {(5,)}
+    meta_sgd = make("meta-sgd")
+    own = dict(meta_sgd.encoder.named_parameters())
+    for name in meta_sgd.moves:
+        assert meta_sgd.inner.rates[f"encoder.{name}".replace(".", "/")].shape == own[name].shape

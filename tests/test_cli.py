@@ -1,0 +1,329 @@
+"""The commands, as they are typed."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from contract import learner as toy_learner
+from kshot.cli import main
+from kshot.meta_learner import MetaLearner, load_task
+from toy import scratch
+from users import DRAWN, LABELS, QUERIES
+
+KSHOT = (sys.executable, "-c", "import sys; from kshot.cli import main; sys.exit(main())")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command: its status, its output and what it says on the standard error."""
+
+    def run(*words: object, given: str | bytes | None = None) -> tuple[int, str, str]:
+        if given is not None:
+            content = given.encode() if isinstance(given, str) else given
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        status = main([str(word) for word in words])
+        output, errors = capsys.readouterr()
+        return status, output, errors
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, examples, texts and a task."""
+    folder = tmp_path_factory.mktemp("cli")
+    MetaLearner(toy_learner("prototypical", scratch("cnn")), {"title": "toy"}).save(folder / "run" / "learner")
+    rows = [{"text": example.text, "label": example.label} for example in DRAWN.support]
+    (folder / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "texts.txt").write_text("\n".join(QUERIES))
+    assert main(["adapt", str(folder / "run"), str(folder / "examples.jsonl"), "--out", str(folder / "task")]) == 0
+    return folder
+
+
+def rows_of(output: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+# -- help and errors ---------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_command(run: Run) -> None:
+    status, output, _ = run("--help")
+    assert status == 0
+    for command in ("quickstart", "train", "evaluate", "adapt", "predict", "data", "task", "algorithms"):
+        assert command in output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["train"], ["evaluate"], ["adapt"], ["predict"], ["quickstart"], ["algorithms"], ["task", "show"]]
+    + [["data", command] for command in ("list", "show", "check")],
+)
+def test_every_command_has_help(words: list[str], run: Run) -> None:
+    status, output, _ = run(*words, "--help")
+    assert status == 0
+    assert "Usage" in output
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from kshot.cli import main; main(['--help']); "
+        "heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'numpy', 'huggingface_hub', 'pydantic'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_version(run: Run) -> None:
+    assert run("--version")[:2] == (0, "kshot 0.1.0\n")
+
+
+def test_a_mistyped_command(run: Run) -> None:
+    status, _, errors = run("predcit")
+    assert status == 2
+    assert "Did you mean 'predict'?" in errors
+
+
+def test_an_error_is_one_line_and_no_traceback(run: Run, tmp_path: Path) -> None:
+    status, output, errors = run("predict", tmp_path / "nowhere", "-", given="x")
+    assert (status, output) == (2, "")
+    assert (
+        errors == f"Error: {tmp_path / 'nowhere'} does not exist; give the folder of a task, as kshot adapt wrote it.\n"
+    )
+
+
+def test_ctrl_c_ends_quietly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kshot.output.show_algorithms", interrupt)
+    status, _, errors = run("algorithms")
+    assert status == 130
+    assert "Traceback" not in errors
+
+
+def test_a_reader_that_goes_away_is_not_an_error(place: Path) -> None:
+    """As with `kshot predict ... | head -1`."""
+    process = subprocess.Popen(
+        [*KSHOT, "predict", str(place / "task"), "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"wake me up\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["text"] == "wake me up"  # answered before the input ends
+    process.stdout.close()
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(b"and a few more\n" * 20_000)
+        process.stdin.close()
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors == b""
+
+
+# -- adapt and predict -------------------------------------------------------------------------------------------------
+
+
+def test_adapt_says_what_it_learned(place: Path, run: Run, tmp_path: Path) -> None:
+    status, output, _ = run("adapt", place / "run", place / "examples.jsonl", "--out", tmp_path / "task")
+    assert status == 0
+    assert output.startswith("Learned 4 classes from 4 examples each in ")
+    assert f"kshot predict {tmp_path / 'task'} TEXTS" in output
+    assert set(load_task(tmp_path / "task").classes) == set(LABELS)
+
+
+def test_adapt_bundles(place: Path, run: Run, tmp_path: Path) -> None:
+    assert run("adapt", place / "run", place / "examples.jsonl", "--out", tmp_path / "task", "--bundle")[0] == 0
+    assert (tmp_path / "task" / "learner" / "encoder.safetensors").is_file()
+
+
+def test_adapt_takes_fields_of_ones_own(place: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("body,kind\nlamp on,light\nbook it,table\n")
+    words = ("adapt", place / "run", tmp_path / "a.csv", "--out", tmp_path / "task")
+    assert run(*words, "--text", "body", "--label", "kind")[0] == 0
+    assert run(*words)[0] == 2
+
+
+def test_adapt_with_what_cannot_be_learned(place: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("text,label\nlamp on,light\nlamp off,light\n")
+    status, _, errors = run("adapt", place / "run", tmp_path / "one.csv", "--out", tmp_path / "task")
+    assert status == 2
+    assert errors == 'Error: There is one class only, "light"; give examples of at least two.\n'
+    assert not (tmp_path / "task").exists()
+
+
+def test_predict_writes_jsonl_into_a_pipe(place: Path, run: Run) -> None:
+    status, output, _ = run("predict", place / "task", place / "texts.txt")
+    assert status == 0
+    expected = load_task(place / "task").predict(QUERIES)
+    rows = rows_of(output)
+    assert [row["text"] for row in rows] == QUERIES
+    assert [row["label"] for row in rows] == [prediction.label for prediction in expected]
+    assert rows[0] == {
+        "text": QUERIES[0],
+        "label": expected[0].label,
+        "confidence": round(expected[0].confidence, 6),
+        "out_of_scope": round(expected[0].out_of_scope, 6),
+        "in_scope": expected[0].in_scope,
+        "probabilities": {name: round(p, 6) for name, p in expected[0].probabilities.items()},
+    }
+
+
+def test_predict_keeps_the_likeliest_classes(place: Path, run: Run) -> None:
+    for top, n in ((2, 2), (0, 4)):
+        rows = rows_of(run("predict", place / "task", place / "texts.txt", "--top", top)[1])
+        assert {len(row["probabilities"]) for row in rows} == {n}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", ["\n".join(QUERIES), "".join(json.dumps({"text": t}) + "\n" for t in QUERIES)])
+def test_predict_reads_the_standard_input(given: str, place: Path, run: Run) -> None:
+    from_file = run("predict", place / "task", place / "texts.txt")[1]
+    assert run("predict", place / "task", "-", given=given)[1] == from_file
+    assert run("predict", place / "task", given=given)[1] == from_file
+
+
+def test_predict_makes_a_table_that_cuts_nothing(place: Path, run: Run) -> None:
+    long = "please " * 80 + "[bold]switch[/bold] the lamp on 😀"
+    status, output, _ = run("predict", place / "task", "--format", "table", given=f"{long}\nמה השעה\n")
+    assert status == 0
+    header, _, first, second = output.splitlines()
+    assert header.split() == ["confidence", "label", "none", "of", "these?", "text"]
+    assert long in first
+    assert "מה השעה" in second
+
+
+def test_predict_writes_a_file_whole_or_not_at_all(place: Path, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    assert run("predict", place / "task", place / "texts.txt", "--out", out)[:2] == (0, "")
+    assert len(rows_of(out.read_text())) == len(QUERIES)
+    before = out.read_text()
+    assert run("predict", place / "task", "-", "--out", out, given=b"fine\nnot \xe9\n")[0] == 2
+    assert out.read_text() == before
+    status, _, errors = run("predict", place / "task", place / "texts.txt", "--out", tmp_path / "no" / "out.jsonl")
+    assert status == 2
+    reason = "could not be written (No such file or directory); choose another place."
+    assert errors == f"Error: {tmp_path / 'no' / 'out.jsonl'} {reason}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_predict_on_a_full_disk(place: Path, run: Run) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(
+            [*KSHOT, "predict", str(place / "task"), str(place / "texts.txt")],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert process.returncode == 2
+    assert process.stderr == "Error: The output could not be written (No space left on device).\n"
+
+
+def test_predict_with_a_learner_that_has_moved(place: Path, run: Run, tmp_path: Path) -> None:
+    MetaLearner(toy_learner("prototypical", scratch("cnn"))).save(tmp_path / "a" / "b" / "c" / "d" / "learner")
+    home = tmp_path / "a" / "b" / "c" / "d"
+    assert run("adapt", home, place / "examples.jsonl", "--out", tmp_path / "task")[0] == 0
+    home.rename(tmp_path / "moved")
+    status, _, errors = run("predict", tmp_path / "task", place / "texts.txt")
+    assert status == 2
+    assert "--learner on the command line" in errors
+    assert run("predict", tmp_path / "task", place / "texts.txt", "--learner", tmp_path / "moved")[0] == 0
+
+
+# -- looking -----------------------------------------------------------------------------------------------------------
+
+
+def test_task_show(place: Path, run: Run) -> None:
+    status, output, _ = run("task", "show", place / "task")
+    assert status == 0
+    for word in (*set(LABELS), "prototypical", "temperature", DRAWN.support[0].text):
+        assert word in output
+
+
+def test_algorithms_lists_papers(run: Run) -> None:
+    status, output, _ = run("algorithms")
+    assert status == 0
+    assert "Snell et al. 2017, arXiv:1703.05175" in output
+    assert "maml++" in output
+
+
+def test_data_list(run: Run) -> None:
+    status, output, _ = run("data", "list")
+    assert status == 0
+    assert {"starter", "clinc150"} <= {line.split()[0] for line in output.splitlines() if line.strip()}
+
+
+def test_data_show(place: Path, run: Run, tmp_path: Path) -> None:
+    rows = [f"{word} {label},{label}" for label in "abcdefghij" for word in ("one", "two", "three")]
+    (tmp_path / "own.csv").write_text("text,label\n" + "\n".join(rows))
+    status, output, _ = run("data", "show", tmp_path / "own.csv")
+    assert status == 0
+    assert {"train", "valid", "test"} <= {line.split()[0] for line in output.splitlines() if line.strip()}
+    status, _, errors = run("data", "show", "clinc15")
+    assert status == 2
+    assert 'Did you mean "clinc150"?' in errors
+
+
+def test_data_check(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("text,label\nhello there,a\nHello  there,b\nbye,b\n")
+    status, output, _ = run("data", "check", tmp_path / "bad.csv")
+    assert status == 0
+    assert '"hello there" under "a" and "b"' in output
+    (tmp_path / "one.csv").write_text("text,label\nhello,a\nthere,a\n")
+    status, output, _ = run("data", "check", tmp_path / "one.csv")
+    assert status == 1
+    assert 'There is one class only, "a"' in output
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {"part": "test", "split": None, "way": 5, "shot": 5, "query": 5, "episodes": 600, "seed": 0}),
+        (
+            ["--split", "valid", "--way", "3-7", "--shot", "1"],
+            {"part": "valid", "split": None, "way": (3, 7), "shot": 1},
+        ),
+        (["--split", "fewshot_02", "--all-classes"], {"part": "test", "split": "fewshot_02", "way": "all"}),
+        (["--query", "all", "--episodes", "10", "--seed", "4"], {"query": "all", "episodes": 10, "seed": 4}),
+    ],
+)
+def test_evaluate_passes_its_settings_on(
+    words: list[str], expected: dict[str, object], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def evaluate_run(path: Path, **settings: object) -> dict[str, object]:
+        asked.update(settings)
+        figures = {"accuracy": 0.9, "accuracy_interval": 0.01, "macro_f1": 0.8, "macro_f1_interval": 0.02}
+        return {
+            **figures,
+            **{"seconds_per_adaptation": 0.02, "episodes": 10, "algorithm": "ridge", "data": "toy", "part": "test"},
+            **{"way": asked["way"], "shot": asked["shot"]},
+        }
+
+    monkeypatch.setattr("kshot.run.evaluate.evaluate_run", evaluate_run)
+    status, output, _ = run("evaluate", "somewhere", "--data", "toy", *words)
+    assert status == 0
+    assert {key: asked[key] for key in expected} == expected
+    assert "90.00 %" in output
+    assert "20.0 ms" in output
+
+
+def test_evaluate_with_a_way_that_is_none(run: Run) -> None:
+    status, _, errors = run("evaluate", "somewhere", "--data", "toy", "--way", "five")
+    assert status == 2
+    assert errors == 'Error: --way cannot be "five"; give a number, low-high, or all.\n'

