@@ -96,7 +96,7 @@ class InnerLoop(nn.Module):
                     allow_unused=True,
                 )
                 moved = {
-                    name: state[name] - self._rate(name, step) * (gradient if moments is None else moments.step(name, gradient))
+                    name: state[name] - self._rate(name, step, state) * (gradient if moments is None else moments.step(name, gradient))
                     for name, gradient in zip(names, gradients, strict=True)
                     if gradient is not None  # a tensor that the loss does not touch stays
                 }
@@ -116,13 +116,14 @@ class InnerLoop(nn.Module):
             return tensor
         return tensor.view_as(tensor) if differentiable and tensor.requires_grad else tensor.detach().requires_grad_()
 
-    def _rate(self, name: str, step: int) -> Tensor | float:
+    def _rate(self, name: str, step: int, state: State) -> Tensor | float:
         match self.settings.rates:
             case "step":
                 rates = self.rates[_key(name)]
                 return rates[min(step, len(rates) - 1)]
             case "element":
-                return self.rates[_key(name)]
+                rows = state.get(f"{name}.ids")  # of a tensor of which only some rows are here
+                return self.rates[_key(name)] if rows is None else self.rates[_key(name)][rows]
             case "fixed":
                 return self.settings.rate
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kshot.meta.heads import Head
 from kshot.meta.inner import InnerLoop, step_weights
 from kshot.meta.state import Items, State, part_of, with_prefix
-from kshot.models.encoder import Encoder, encode, twice_differentiable
+from kshot.models.encoder import Encoder, encode, rows_name, twice_differentiable, used_tokens
 from kshot.models.vocabulary import TokenIds
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Task, join
@@ -151,7 +151,7 @@ class Learner(nn.Module):
 
         Reptile does not split a task: the inner loop learns from all of the episode.
         """
-        start = self._start(support, None)
+        start = self._start(support, None, [query])
         end = self.inner(
             lambda state: self._loss(state, support) + self._loss(state, query),
             start,
@@ -173,10 +173,18 @@ class Learner(nn.Module):
         )
         return states
 
-    def _start(self, support: Batch, features: Features | None) -> State:
-        """phi_0: the tensors of the encoder that move, and the heads fitted to the support."""
-        own = dict(self.encoder.named_parameters())
-        state = with_prefix({name: own[name] for name in self.moves}, "encoder")
+    def _start(self, support: Batch, features: Features | None, seen: Sequence[Batch] = ()) -> State:
+        """phi_0: the tensors of the encoder that move, and the heads fitted to the support.
+
+        Of the token table only the rows that the inner loop will see (those of `support` and `seen`) are taken along.
+        """
+        own: State = {name: self.encoder.get_parameter(name) for name in self.moves}
+        table = self.encoder.token_table
+        if table in own:
+            texts = [text for batch in (support, *seen) for text in batch.texts]
+            ids = torch.from_numpy(used_tokens(self.encoder, texts)).to(own[table].device)
+            own |= {table: own[table][ids], rows_name(table): ids}
+        state = with_prefix(own, "encoder")
         features = self.features(support, state) if features is None else features
         for group in self.task.groups:
             items = self._items(support, group, features)

@@ -1,12 +1,13 @@
 """What every encoder offers, and how a list of texts goes through one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -25,11 +26,13 @@ class Encoder(nn.Module, ABC):
         dim: The size of its vectors.
         vocabulary: What its token numbers mean.
         settings: What rebuilds it, weights aside.
+        token_table: The name of the parameter that holds a row for each token.
     """
 
     dim: int
     vocabulary: Vocabulary
     settings: Settings
+    token_table: str
 
     @abstractmethod
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -97,9 +100,40 @@ def encode(
     return torch.stack([table[key] for key in keys])
 
 
+def rows_name(table: str) -> str:
+    """The name of the token numbers that belong to the rows of a table of which there are only some."""
+    return f"{table}.ids"
+
+
+def used_tokens(encoder: Encoder, texts: Iterable[TokenIds]) -> NDArray[np.int64]:
+    """The token numbers of some texts in order, and those up to padding, whose place must not change: (n_used,)."""
+    return np.unique(np.concatenate([np.arange(encoder.vocabulary.pad_id + 1), *texts])).astype(np.int64)
+
+
+def _over_own_rows(
+    encoder: Encoder, texts: Sequence[TokenIds], weights: Mapping[str, Tensor]
+) -> tuple[list[TokenIds], dict[str, Tensor]]:
+    """Renumbers texts over a table of just their tokens' rows.
+
+    A token without a row of its own in `weights` keeps the encoder's: a row that no support text uses has no gradient there
+    and never moves, so this is exact, and far cheaper than to carry the whole table.
+    """
+    table, ids = encoder.token_table, weights[rows_name(encoder.token_table)].cpu().numpy()
+    used, moved = used_tokens(encoder, texts), weights[table]
+    if not np.array_equal(used, ids):
+        place = np.minimum(np.searchsorted(ids, used), len(ids) - 1)
+        is_moved = torch.from_numpy(ids[place] == used).to(moved.device).unsqueeze(-1)
+        base = encoder.get_parameter(table)[torch.from_numpy(used).to(moved.device)]
+        moved = torch.where(is_moved, moved[torch.from_numpy(place).to(moved.device)], base)
+    own = {name: tensor for name, tensor in weights.items() if name != rows_name(table)}
+    return [np.searchsorted(used, text).astype(np.int32) for text in texts], {**own, table: moved}
+
+
 def _encode(
     encoder: Encoder, texts: Sequence[TokenIds], weights: Mapping[str, Tensor] | None, precision: torch.dtype
 ) -> Tensor:
+    if weights and rows_name(encoder.token_table) in weights:
+        texts, weights = _over_own_rows(encoder, texts, weights)
     lengths = np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
     device = next(encoder.parameters()).device
     vectors, order = [], []

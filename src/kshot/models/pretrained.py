@@ -126,6 +126,8 @@ class PretrainedEncoder(Encoder):
         longest = getattr(self.model.config, "max_position_embeddings", None)
         if longest is not None and settings.max_length > longest:
             raise KshotError(f'max_length {settings.max_length} is more than the {longest} positions of "{settings.model}".')
+        table = self.model.get_input_embeddings().weight
+        self.token_table = next(name for name, tensor in self.named_parameters() if tensor is table)
         if settings.lora_rank:
             add_lora(self.model, settings.lora_rank, settings.lora_alpha)
 

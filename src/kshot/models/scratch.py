@@ -84,6 +84,7 @@ class _Embedded(Encoder):
     """An encoder over token embeddings of its own."""
 
     settings: ScratchSettings
+    token_table = "embedding.weight"
 
     def __init__(self, settings: ScratchSettings, vocabulary: Vocabulary, table: Tensor | None) -> None:
         super().__init__()
