@@ -15,8 +15,9 @@ from toy import SCRATCH, bert, scratch
 from kshot.meta.algorithms import ALGORITHMS, build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner, Pair
 from kshot.models.build import build_encoder
-from kshot.models.encoder import Encoder
+from kshot.models.encoder import Encoder, rows_name
 from kshot.models.pretrained import PretrainedSettings
+from kshot.meta.state import State
 from kshot.tasks.classification import Classification, ClassificationSettings
 
 ENCODERS = (*SCRATCH, "bert")
@@ -70,3 +71,15 @@ def query_loss(learner: Learner, pair: Pair) -> float:
 def snapshot(learner: Learner) -> dict[str, Tensor]:
     """A copy of all of a learner's tensors."""
     return {name: tensor.detach().clone() for name, tensor in learner.state_dict().items()}
+
+
+def whole_tensors(learner: Learner, state: State) -> dict[str, Tensor]:
+    """What a State makes of the learner's parameters, by their names, its token table whole."""
+    tensors = {name: tensor.detach().clone() for name, tensor in learner.named_parameters()}
+    table = f"encoder.{learner.encoder.token_table}"
+    for name, tensor in state.items():
+        if name == table:
+            tensors[name][state[rows_name(table)]] = tensor
+        elif name != rows_name(table):
+            tensors[name.replace("head.", "heads.")] = tensor
+    return tensors

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -143,7 +144,9 @@ def test_adapt_says_what_it_learned(place: Path, run: Run, tmp_path: Path) -> No
 
 
 def test_adapt_bundles(place: Path, run: Run, tmp_path: Path) -> None:
-    assert run("adapt", place / "run", place / "examples.jsonl", "--out", tmp_path / "task", "--bundle")[0] == 0
+    status, output, _ = run("adapt", place / "run", place / "examples.jsonl", "--out", tmp_path / "task", "--bundle")
+    assert status == 0
+    assert "The learner is inside, so the folder can be moved to another machine.\n" in output
     assert (tmp_path / "task" / "learner" / "encoder.safetensors").is_file()
 
 
@@ -319,6 +322,7 @@ def test_evaluate_passes_its_settings_on(
     status, output, _ = run("evaluate", "somewhere", "--data", "toy", *words)
     assert status == 0
     assert {key: asked[key] for key in expected} == expected
+    assert output.startswith(f"ridge on toy (test), {'all classes' if asked['way'] == 'all' else 5}"[:20])
     assert "90.00 %" in output
     assert "20.0 ms" in output
 
@@ -327,3 +331,35 @@ def test_evaluate_with_a_way_that_is_none(run: Run) -> None:
     status, _, errors = run("evaluate", "somewhere", "--data", "toy", "--way", "five")
     assert status == 2
     assert errors == 'Error: --way cannot be "five"; give a number, low-high, or all.\n'
+
+
+@pytest.mark.parametrize("kept_start", [False, True])
+def test_train_says_whether_it_paid(
+    kept_start: bool, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[object] = []
+    outcome = SimpleNamespace(
+        start=SimpleNamespace(accuracy="80.0 ± 1.0"),
+        trained=SimpleNamespace(accuracy="84.0 ± 1.0"),
+        lift="4.0 ± 0.5",
+        best_step=0 if kept_start else 10,
+        kept_start=kept_start,
+    )
+    monkeypatch.setattr("kshot.run.config.load_recipe", lambda *given: given)
+    monkeypatch.setattr("kshot.run.train.train", lambda *given, resume: asked.extend((*given, resume)) or outcome)
+    status, output, _ = run("train", "toy", "training.steps=3", "seed=2", "--out", tmp_path / "run", "--resume")
+    assert status == 0
+    assert asked == [("toy", ["training.steps=3", "seed=2"]), tmp_path / "run", True]
+    assert "4.0 ± 0.5 points (95% interval)" in output
+    assert ("so the start was kept" in output) == kept_start
+
+
+def test_quickstart_finds_a_new_folder(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr("kshot.run.quickstart.quickstart", asked.append)
+    monkeypatch.chdir(tmp_path)
+    run("quickstart")
+    (tmp_path / "runs" / "quickstart").mkdir(parents=True)
+    run("quickstart")
+    run("quickstart", "--out", "here")
+    assert asked == [Path("runs/quickstart"), Path("runs/quickstart-2"), Path("here")]

@@ -121,7 +121,7 @@ class Adapted:
         with torch.no_grad():
             features = core.features(batch, self._state)
             logits = core.logits(self._state, batch, features)[GROUP]
-            probabilities = (logits.double() / self.temperature).softmax(dim=-1).cpu().numpy()
+            probabilities = (logits.cpu().double() / self.temperature).softmax(dim=-1).numpy()
             scores = self.scope.score(features[GROUP].cpu()).double().numpy()
         rows = [distinct[text] for text in texts]
         return probabilities[rows], scores[rows]

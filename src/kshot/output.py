@@ -38,9 +38,9 @@ def console(file: TextIO | None = None) -> Console:
     return Console(file=target, width=None if target.isatty() else WIDE, highlight=False)
 
 
-def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
     """An empty table; columns named in `right` are numbers."""
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
@@ -151,9 +151,10 @@ def show_outcome(outcome: "Outcome", out: Path) -> None:
 def show_figures(figures: Mapping[str, Any]) -> None:
     """Shows the figures of an evaluation."""
     screen = console()
-    way, shot = figures["way"], figures["shot"]
-    title = f"{figures['algorithm']} on {figures['data']} ({figures['part']}), {_count(way)}-way {_count(shot)}-shot"
-    rows = table("measure", "mean", "95% interval", right=["mean", "95% interval"], title=escape(title))
+    way = "all classes" if figures["way"] == "all" else f"{_count(figures['way'])}-way"
+    where = f"{figures['data']} ({figures['part']}), {way}, {_count(figures['shot'])}-shot"
+    screen.print(f"[bold]{escape(figures['algorithm'])}[/] on {escape(where)}")
+    rows = table("measure", "mean", "95% interval", right=["mean", "95% interval"])
     for name, key in (("accuracy", "accuracy"), ("macro F1", "macro_f1")):
         rows.add_row(name, f"{100 * figures[key]:.2f} %", f"± {100 * figures[f'{key}_interval']:.2f}")
     rows.add_row("time of an adaptation", f"{1000 * figures['seconds_per_adaptation']:.1f} ms", "")
@@ -168,6 +169,8 @@ def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
     screen = console()
     place = escape(str(folder))
     screen.print(f"Learned {len(task.classes)} classes from {shots} examples each in {1000 * seconds:.0f} ms: {place}")
+    if (folder / "learner").is_dir():
+        screen.print("The learner is inside, so the folder can be moved to another machine.")
     screen.print(f"Next:\n  kshot predict {place} TEXTS")
 
 

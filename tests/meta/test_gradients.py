@@ -1,5 +1,6 @@
 """The outer gradient, against finite differences, derivations by hand, and the other libraries."""
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from contract import DIFFERENTIABLE, ENCODERS, encoder, learner
+from contract import DIFFERENTIABLE, ENCODERS, encoder, learner, whole_tensors
 from numpy.typing import NDArray
 from scipy.special import softmax
 from toy import episode, pair, scratch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from kshot.meta.learner import Learner, Pair
 from kshot.models.encoder import encode
+from kshot.tasks.base import Batch
 
 Array = NDArray[np.float64]
 STEP = 1e-6
@@ -32,6 +34,8 @@ def check_direction(made: Learner, episodes: Sequence[Pair], names: Sequence[str
     """Compares the derivative of the outer loss along a random way through some tensors with its central difference."""
     tensors = [made.get_parameter(name) for name in names]
     ways = [torch.randn_like(tensor) for tensor in tensors]
+    length = math.sqrt(sum(float(way.square().sum()) for way in ways))
+    ways = [way / length for way in ways]
     made.zero_grad()
     made(episodes, progress=0.2).backward()
     exact = sum(float((tensor.grad * way).sum()) for tensor, way in zip(tensors, ways, strict=True))
@@ -158,18 +162,20 @@ def test_first_order_is_the_query_gradient_where_the_steps_end(kind: str, tiny_b
     made, [drawn, _] = doubled("first-order-maml", kind, tiny_bert, head={"rows": 3}, inner={"rate": 0.3})
     made([drawn]).backward()
     there = deepcopy(made)
-    state = made.adapt(drawn[0])
+    ends = whole_tensors(made, made.adapt(drawn[0]))
+    there.zero_grad()
     with torch.no_grad():
         for name, tensor in there.named_parameters():
-            tensor.copy_(state[name.replace("heads.", "head.")])
-    there.zero_grad()
-    F.cross_entropy(there.logits({**_start(there)}, drawn[1])["label"], drawn[1].labels["label"]).backward()
+            tensor.copy_(ends[name])
+    F.cross_entropy(plain_logits(there, drawn[1]), drawn[1].labels["label"]).backward()
     for (name, ours), theirs in zip(made.named_parameters(), there.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=name)
 
 
-def _start(made: Learner) -> dict[str, Tensor]:
-    return {name.replace("heads.", "head."): tensor for name, tensor in made.named_parameters()}
+def plain_logits(made: Learner, batch: Batch) -> Tensor:
+    """The learner's encoder and linear layer as an ordinary network, without a State."""
+    head = made.heads["label"]
+    return F.linear(encode(made.encoder, batch.texts)[batch.rows], head.weight, head.bias)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -179,6 +185,7 @@ def test_the_prototypes_that_a_head_starts_from_are_constants_to_the_steps(
 ) -> None:
     made, [(support, _), _] = doubled("protomaml", kind, tiny_bert, inner={"order": 2, "steps": 1, "rate": 0.3})
     ours = made._states(support, None, differentiable=differentiable)[-1]
+    ends = whole_tensors(made, ours)
 
     # The same by hand: prototypes first, taken as constants, then one step of plain gradient descent.
     twin = deepcopy(made)
@@ -192,7 +199,7 @@ def test_the_prototypes_that_a_head_starts_from_are_constants_to_the_steps(
     gradients = torch.autograd.grad(loss, [*own.values(), weight, bias])
     for (name, tensor), gradient in zip(own.items(), gradients, strict=False):
         expected = tensor - 0.3 * gradient
-        torch.testing.assert_close(ours[f"encoder.{name}"], expected, rtol=1e-6, atol=1e-9, msg=name)
+        torch.testing.assert_close(ends[f"encoder.{name}"], expected, rtol=1e-6, atol=1e-9, msg=name)
     torch.testing.assert_close(ours["head.label.weight"], weight - 0.3 * gradients[-2], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(ours["head.label.bias"], bias - 0.3 * gradients[-1], rtol=1e-6, atol=1e-6)
 
@@ -212,8 +219,7 @@ def test_reptiles_gradient_is_start_minus_end(kind: str, tiny_bert: Path) -> Non
         optimiser.zero_grad()
         loss = 0.0
         for batch in (support, query):
-            logits = walker.logits(_start(walker), batch)["label"]
-            loss = loss + F.cross_entropy(logits, batch.labels["label"])
+            loss = loss + F.cross_entropy(plain_logits(walker, batch), batch.labels["label"])
         loss.backward()
         optimiser.step()
     for (name, start), end in zip(made.named_parameters(), walker.parameters(), strict=True):
@@ -224,11 +230,16 @@ def test_reptiles_gradient_is_start_minus_end(kind: str, tiny_bert: Path) -> Non
 
 
 class _Plain(torch.nn.Module):
-    """Encoder and linear layer as a module that other libraries can take."""
+    """Encoder and linear layer as a module that other libraries can take: nothing of `Encoder`, which is abstract."""
 
     def __init__(self, made: Learner) -> None:
         super().__init__()
-        self.encoder = deepcopy(made.encoder)
+        kind = type(made.encoder)
+        methods = {name: getattr(kind, name) for name in ("forward", "pool", "embed", "_run") if hasattr(kind, name)}
+        self.encoder = type("PlainEncoder", (torch.nn.Module,), methods)()
+        for name, value in vars(deepcopy(made.encoder)).items():
+            if name in ("_modules", "settings", "widths"):
+                vars(self.encoder)[name] = value
         head = made.heads["label"]
         self.linear = torch.nn.Linear(made.encoder.dim, 3).double()
         with torch.no_grad():
@@ -236,7 +247,8 @@ class _Plain(torch.nn.Module):
             self.linear.bias.copy_(head.bias)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        return self.linear(self.encoder.pool(self.encoder(ids, mask), mask))
+        logits: Tensor = self.linear(self.encoder.pool(self.encoder(ids, mask), mask))
+        return logits
 
 
 def _tensors(made: Learner, batch: Any) -> tuple[Tensor, Tensor, Tensor]:

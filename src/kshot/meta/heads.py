@@ -435,7 +435,7 @@ class AnchoredSettings(Settings):
 
     scale: float = Field(20.0, gt=0)
     fit_scale: float = 10.0
-    anchor: float = 0.03
+    anchor: float = 0.1
     steps: int = 50
     rate: float = 0.03
     momentum: float = 0.9
