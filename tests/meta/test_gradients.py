@@ -169,7 +169,7 @@ def test_first_order_is_the_query_gradient_where_the_steps_end(kind: str, tiny_b
             tensor.copy_(ends[name])
     F.cross_entropy(plain_logits(there, drawn[1]), drawn[1].labels["label"]).backward()
     for (name, ours), theirs in zip(made.named_parameters(), there.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=name)
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def plain_logits(made: Learner, batch: Batch) -> Tensor:
@@ -192,14 +192,15 @@ def test_the_prototypes_that_a_head_starts_from_are_constants_to_the_steps(
     vectors = F.normalize(encode(twin.encoder, support.texts)[support.rows], dim=-1)
     labels = support.labels["label"]
     c = F.normalize(torch.stack([vectors[labels == label].mean(dim=0) for label in range(3)]), dim=-1)
-    weight = (20.0 * c).detach().requires_grad_()
+    scale = made.heads["label"].log_scale.exp()  # 20 in float32
+    weight = (scale * c).detach().requires_grad_()
     bias = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     loss = F.cross_entropy(F.linear(vectors, weight, bias), labels)
     own = dict(twin.encoder.named_parameters())
     gradients = torch.autograd.grad(loss, [*own.values(), weight, bias])
     for (name, tensor), gradient in zip(own.items(), gradients, strict=False):
         expected = tensor - 0.3 * gradient
-        torch.testing.assert_close(ends[f"encoder.{name}"], expected, rtol=1e-6, atol=1e-9, msg=name)
+        torch.testing.assert_close(ends[f"encoder.{name}"], expected, rtol=1e-6, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
     torch.testing.assert_close(ours["head.label.weight"], weight - 0.3 * gradients[-2], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(ours["head.label.bias"], bias - 0.3 * gradients[-1], rtol=1e-6, atol=1e-6)
 
@@ -223,7 +224,7 @@ def test_reptiles_gradient_is_start_minus_end(kind: str, tiny_bert: Path) -> Non
         loss.backward()
         optimiser.step()
     for (name, start), end in zip(made.named_parameters(), walker.parameters(), strict=True):
-        torch.testing.assert_close(start.grad, start.detach() - end.detach(), rtol=1e-9, atol=1e-12, msg=name)
+        torch.testing.assert_close(start.grad, start.detach() - end.detach(), rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
 
 
 # -- the other libraries ---------------------------------------------------------------------------------------------

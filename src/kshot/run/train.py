@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kshot.artefact import new_folder, save_learner
+from kshot.calibration import measure_prior
 from kshot.data.augment import build_augmentation
 from kshot.data.catalogue import load_dataset
 from kshot.data.dataset import Dataset
@@ -31,6 +32,7 @@ from kshot.tasks.base import Batch
 from kshot.tasks.classification import Classification
 
 _RECIPE, _CHECKPOINTS, _LEARNER = "recipe.json", "checkpoints", "learner"
+_TEMPERATURE_EPISODES = 20
 _STREAMS = {"training": 0, "validation": 1, "judgement": 2}  # each draws other episodes of the same seed
 
 
@@ -80,6 +82,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
     learner.precision = getattr(torch, recipe.training.precision)
     best_step = _meta_train(recipe, dataset, learner, out) if recipe.training.steps else 0
     outcome = _judge(recipe, dataset, learner, start, best_step)
+    outcome.learner.precision = torch.float32
     save_learner(outcome.learner, out / _LEARNER, about=_about(recipe, dataset, outcome))
     return outcome
 
@@ -316,8 +319,23 @@ def _between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: floa
     return {name: torch.lerp(start[name].to(end[name].device), end[name], share) for name in end}
 
 
+def _prior_temperature(recipe: Recipe, dataset: Dataset, learner: Learner) -> float:
+    """The temperature of tasks that have nothing to find their own by: measured on one-shot episodes of the `valid` part."""
+    episodes = dataset.sampler(
+        "valid",
+        way=recipe.validation.way,
+        shot=1,
+        query=5,
+        seed=recipe.seed * len(_STREAMS) + _STREAMS["judgement"],
+        n_episodes=_TEMPERATURE_EPISODES,
+    )
+    with learner.eval().encoder.remembering():
+        return measure_prior(learner, [collate(learner, episode) for episode in episodes])
+
+
 def _about(recipe: Recipe, dataset: Dataset, outcome: Outcome) -> dict[str, object]:
     return {
+        "temperature": _prior_temperature(recipe, dataset, outcome.learner),
         "title": recipe.title,
         "recipe": recipe.model_dump(mode="json"),
         "trained_on": dataset.name,

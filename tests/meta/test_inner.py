@@ -1,0 +1,186 @@
+"""The inner loop, against PyTorch's optimisers and by hand."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from contract import ENCODERS, encoder, learner, whole_tensors
+from hypothesis import given
+from hypothesis import strategies as st
+from toy import episode, pair, scratch
+from torch import Tensor
+
+from kshot.meta.inner import InnerLoop, InnerSettings, step_weights
+from kshot.meta.learner import Learner
+from kshot.meta.state import part_of, with_prefix
+from kshot.models.encoder import encode
+from kshot.tasks.base import Batch
+
+
+def train_plainly(made: Learner, support: Batch, kind: str, rate: float, n_steps: int) -> Learner:
+    """What anyone would write: a copy of the network, and an optimiser of PyTorch over all of it."""
+    network = deepcopy(made)
+    head = network.heads["label"]
+    optimiser: Any = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[kind]
+    optimiser = optimiser([*network.encoder.parameters(), *head.parameters()], lr=rate)
+    for _ in range(n_steps):
+        optimiser.zero_grad()
+        logits = F.linear(encode(network.encoder, support.texts)[support.rows], head.weight, head.bias)
+        F.cross_entropy(logits, support.labels["label"]).backward()
+        optimiser.step()
+    return network
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize(("optimiser", "rate"), [("sgd", 0.3), ("adam", 0.01)])
+def test_adapting_is_plain_training(kind: str, optimiser: str, rate: float, tiny_bert: Path) -> None:
+    made = learner(
+        "first-order-maml",
+        encoder(kind, tiny_bert).double(),
+        head={"rows": 3},
+        inner={"optimiser": optimiser, "rate": rate, "steps": 4},
+    ).double()
+    support, _ = pair(made, episode(shots=(1, 3, 2)))
+    tensors = whole_tensors(made, made.adapt(support))
+    for name, expected in train_plainly(made, support, optimiser, rate, 4).named_parameters():
+        torch.testing.assert_close(tensors[name], expected.detach(), rtol=1e-7, atol=1e-9, msg=name)
+
+
+def test_rows_that_no_text_uses_stay_and_are_not_carried() -> None:
+    made = learner("maml", scratch("lstm"))
+    support, query = pair(made, episode())
+    state = made.adapt(support)
+    table = made.encoder.get_parameter("embedding.weight")
+    assert len(state["encoder.embedding.weight"]) < len(table)
+    unseen = made.task.collate(
+        [row for seed in range(5) for row in episode(seed=seed).query], (), made.encoder.vocabulary, support=False
+    )
+    twin = deepcopy(made)
+    twin.load_state_dict({name: tensor for name, tensor in whole_tensors(made, state).items() if "heads" not in name}, strict=False)
+    with torch.no_grad():
+        for batch in (query, unseen):
+            ours, theirs = made.features(batch, state)["label"], twin.features(batch)["label"]
+            torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("moves", ["none", "norm", "layers", "top:1"])
+def test_what_does_not_move_is_not_in_the_state(moves: str) -> None:
+    made = learner("maml", scratch("transformer"), inner={"moves": moves})
+    state = made.adapt(pair(made, episode())[0])
+    carried = {name.removeprefix("encoder.") for name in state if name.startswith("encoder.")}
+    assert carried == set(made.moves)
+    assert {name for name in state if name.startswith("head.")} == {"head.label.weight", "head.label.bias"}
+
+
+def test_more_steps_at_the_test_than_in_training() -> None:
+    short, long = (learner("maml", scratch("cnn"), inner={"steps": 1, "test_steps": n}) for n in (None, 3))
+    three = learner("maml", scratch("cnn"), inner={"steps": 3})
+    drawn = pair(short, episode())
+    assert torch.equal(long([drawn]), short([drawn]))
+    state, expected = long.adapt(drawn[0]), three.adapt(drawn[0])
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+    assert not torch.equal(state["head.label.weight"], short.adapt(drawn[0])["head.label.weight"])
+
+
+def test_no_steps_at_the_test_give_a_copy_of_the_start() -> None:
+    made = learner("maml", scratch("cnn"), inner={"test_steps": 0})
+    state = made.adapt(pair(made, episode())[0])
+    name = made.moves[1]
+    assert torch.equal(state[f"encoder.{name}"], made.encoder.get_parameter(name))
+    assert state[f"encoder.{name}"].data_ptr() != made.encoder.get_parameter(name).data_ptr()
+
+
+def test_steps_beyond_the_last_learned_rate_use_it() -> None:
+    made = learner("maml++", scratch("cnn"), inner={"steps": 2, "test_steps": 3})
+    with torch.no_grad():
+        for rates in made.inner.rates.values():
+            rates.copy_(torch.tensor([0.3, 0.2]))
+    fixed = learner("maml", scratch("cnn"), inner={"steps": 3})
+    support, _ = pair(made, episode())
+    state = made.adapt(support)
+    path = [dict(fixed.named_parameters())]
+    for rate in (0.3, 0.2, 0.2):
+        one = learner("maml", scratch("cnn"), inner={"steps": 1, "rate": rate}, head={"rows": 3})
+        one.load_state_dict(
+            {name: tensor.expand(one.get_parameter(name).shape) for name, tensor in path[-1].items()}, strict=True
+        )
+        path.append(whole_tensors(one, one.adapt(support)))
+    ours = whole_tensors(made, state)
+    for name, expected in path[-1].items():
+        torch.testing.assert_close(ours[name], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_rate_for_each_element() -> None:
+    made = learner("meta-sgd", scratch("cnn"), inner={"steps": 1})
+    still = learner("meta-sgd", scratch("cnn"), inner={"steps": 1})
+    with torch.no_grad():
+        for key, rates in still.inner.rates.items():
+            if "convolutions" in key:
+                rates[..., 0] = 0.0
+    support, _ = pair(made, episode())
+    name = "encoder.convolutions.0.weight"
+    with torch.no_grad():
+        for each in (made, still):  # rows that differ, or the first step would not reach the encoder
+            each.heads["label"].weight.normal_(generator=torch.Generator().manual_seed(0))
+    moved, held = (whole_tensors(each, each.adapt(support))[name] for each in (made, still))
+    start = made.get_parameter(name).detach()
+    assert torch.equal(held[..., 0], start[..., 0])
+    assert torch.equal(held[..., 1:], moved[..., 1:])
+
+
+def test_a_tensor_that_the_loss_does_not_touch_stays() -> None:
+    loop = InnerLoop(InnerSettings(steps=2), {"used": (2,), "unused": (2,)})
+    start = {"used": torch.ones(2), "unused": torch.ones(2), "other": torch.zeros(1)}
+    for differentiable in (False, True):
+        states = loop(lambda state: state["used"].square().sum(), start, n_steps=2, differentiable=differentiable)
+        assert torch.allclose(states[-1]["used"], torch.tensor(0.8**2))
+        assert torch.equal(states[-1]["unused"], start["unused"])
+        assert states[-1]["other"] is start["other"] or torch.equal(states[-1]["other"], start["other"])
+    assert len(loop(lambda state: state["used"].sum(), start, n_steps=2, differentiable=True)) == 3
+
+
+def test_steps_on_a_quadratic_by_hand() -> None:
+    loop = InnerLoop(InnerSettings(steps=3, rate=0.1), {"x": ()})
+    theta = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    states = loop(lambda state: state["x"] ** 3 / 3, {"x": theta}, n_steps=3, differentiable=True)
+    x, slope = 2.0, 1.0
+    for state in states:
+        assert float(state["x"]) == pytest.approx(x, rel=1e-12)
+        x, slope = x - 0.1 * x**2, slope * (1 - 0.2 * x)
+        if state is states[-2]:
+            total = slope
+    [gradient] = torch.autograd.grad(states[-1]["x"], theta)
+    assert float(gradient) == pytest.approx(total, rel=1e-12)
+
+
+@given(st.integers(1, 10), st.floats(0, 1))
+def test_the_weights_of_the_steps(n_steps: int, progress: float) -> None:
+    weights = step_weights(n_steps, progress)
+    assert len(weights) == n_steps
+    assert sum(weights) == pytest.approx(1)
+    assert min(weights) >= 0
+    assert weights[-1] == max(weights)
+    assert step_weights(n_steps, 0.0) == pytest.approx([1 / n_steps] * n_steps)
+    assert step_weights(n_steps, 0.5 + progress / 2) == pytest.approx([0.0] * (n_steps - 1) + [1.0])
+
+
+def test_the_loss_after_every_step_counts() -> None:
+    made = learner("maml++", scratch("cnn"))
+    drawn = pair(made, episode())
+    losses = []
+    for n_steps in (1, 2):
+        single = learner("maml++", scratch("cnn"), inner={"steps": 2, "test_steps": n_steps})
+        with torch.no_grad():
+            losses.append(single._loss(single.adapt(drawn[0]), drawn[1]))
+    for progress, first, second in ((0.0, 0.5, 0.5), (0.25, 0.25, 0.75), (0.5, 0.0, 1.0), (1.0, 0.0, 1.0)):
+        torch.testing.assert_close(made([drawn], progress=progress), first * losses[0] + second * losses[1])
+
+
+def test_names_with_a_prefix() -> None:
+    tensors: dict[str, Tensor] = {"a": torch.zeros(1), "b.c": torch.ones(1)}
+    prefixed = with_prefix(tensors, "head")
+    assert set(prefixed) == {"head.a", "head.b.c"}
+    assert part_of({**prefixed, "header": torch.ones(2), "heads.x": torch.ones(3)}, "head") == tensors
