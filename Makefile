@@ -13,7 +13,7 @@ test: lint
 	@$(BIN)/pytest -n 2 -m "not slow and not peers"
 
 lint: $(VENV)/.dev
-	@$(BIN)/ruff check --quiet src tests
+	@$(BIN)/ruff check --quiet src tests benchmarks
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

@@ -3,8 +3,9 @@
     python benchmarks/accuracy.py                          every data set and split
     python benchmarks/accuracy.py hwu64 --splits fewshot_01 --episodes 100
 
-Each split is meta-trained by its recipe, chosen on its `valid` classes, and reported once on its `test` classes: the same
-episodes for every row. One JSON file a split is written to --out, and a split that is there already is not run again.
+Each split is meta-trained by its recipe, chosen on its `valid` classes, and reported once on its `test` classes: the
+same episodes for every row. One JSON file a split is written to --out, and a split that is there already is not run
+again.
 """
 
 import argparse
@@ -19,8 +20,8 @@ import torch
 from kshot.artefact import load_learner
 from kshot.data.catalogue import load_dataset
 from kshot.data.dataset import Dataset
-from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.meta.algorithms import build_learner
+from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.models.build import build_encoder
 from kshot.models.pretrained import PretrainedSettings
 from kshot.run.config import Recipe, load_recipe
@@ -75,7 +76,11 @@ def run(data: str, split: str, n_episodes: int, seed: int, runs: Path) -> dict[s
         with first_of(encoder_rows).encoder.remembering():  # the rows of one encoder share its vectors
             for name, row in encoder_rows.items():
                 rows[name] = score(row, dataset, n_episodes, seed)
-                print(f"{data} {split}  {name:40s}", "  ".join(f"{cell['mean']:.1f}" for cell in rows[name].values()), flush=True)
+                print(
+                    f"{data} {split}  {name:40s}",
+                    "  ".join(f"{cell['mean']:.1f}" for cell in rows[name].values()),
+                    flush=True,
+                )
     return {
         "data": data,
         "split": split,
@@ -133,7 +138,8 @@ def score(learner: Learner, dataset: Dataset, n_episodes: int, seed: int) -> dic
 
 def show(data: str, splits: list[dict[str, dict[str, dict[str, dict[str, float]]]]]) -> None:
     """Prints the mean over the splits as a Markdown table; the interval is over episodes, the splits being fixed."""
-    print(f"\n{data}: mean over {len(splits)} split(s), 95% interval\n\n| | {' | '.join(TASKS)} |\n|---{'|---' * len(TASKS)}|")
+    print(f"\n{data}: mean over {len(splits)} split(s), 95% interval\n")
+    print(f"| | {' | '.join(TASKS)} |\n|---{'|---' * len(TASKS)}|")
     for row in splits[0]["rows"]:
         print(f"| {row} | {' | '.join(cells(row, splits))} |")
 

@@ -2,9 +2,10 @@
 
     python benchmarks/confidence.py                    after accuracy.py
 
-All test classes at once, 5 shots: the expected calibration error (15 bins of equal width; the mean over draws, and of all draws
-together), beside that of scikit-learn's logistic regression on the frozen features; for clinc150 also the area under the ROC curve of
-the out-of-scope score on its 1,200 out-of-scope requests, and of the largest probability. Nothing but the support rows is used.
+All test classes at once, 5 shots: the expected calibration error (15 bins of equal width; the mean over draws, and of
+all draws together), beside that of scikit-learn's logistic regression on the frozen features; for clinc150 also the
+area under the ROC curve of the out-of-scope score on its 1,200 out-of-scope requests, and of the largest probability.
+Nothing but the support rows is used.
 """
 
 import argparse
@@ -77,8 +78,10 @@ def measure(run: Path, data: str, split: str, encoder: Encoder, n_draws: int, sh
     return figures
 
 
-def logistic(encoder: Encoder, episode: Episode, truth: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Confidence and rightness of scikit-learn's logistic regression (C = 1, its default) on frozen vectors of length 1."""
+def logistic(
+    encoder: Encoder, episode: Episode, truth: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Confidence and rightness of scikit-learn's logistic regression (its defaults) on frozen vectors of length 1."""
 
     def vectors(texts: list[str]) -> NDArray[np.float64]:
         found = encode(encoder, encoder.vocabulary.encode(texts)).detach().numpy()
@@ -92,7 +95,7 @@ def logistic(encoder: Encoder, episode: Episode, truth: NDArray[np.int64]) -> tu
 
 
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """The mean difference of confidence and accuracy over bins of confidence (Guo et al. 2017, arXiv:1706.04599, eq. 3)."""
+    """The mean gap of confidence and accuracy over bins of confidence (Guo et al. 2017, arXiv:1706.04599, eq. 3)."""
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = [abs(confidence[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
     return float(np.sum(gaps))

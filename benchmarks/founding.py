@@ -3,10 +3,11 @@
     python benchmarks/founding.py
 
 An LSTM (embedding 128, hidden 256, linear layer) is meta-trained by second-order MAML on the 48 training tasks of
-amazon_sentiment, each a domain and a threshold on the stars, and adapts to SST-2 from 5, 10 and 50 examples a class. Beside it,
-on the same draws: the same LSTM trained jointly on the same reviews for as many updates and fine-tuned, and one that starts from
-random weights. How long and how fast each adapts is chosen on the `valid` tasks of amazon_sentiment. Test: --draws supports out
-of the training sentences of SST-2, each judged on 100 test sentences a class. Writes a JSON file and, with matplotlib, a picture.
+amazon_sentiment, each a domain and a threshold on the stars, and adapts to SST-2 from 5, 10 and 50 examples a class.
+Beside it, on the same draws: the same LSTM trained jointly on the same reviews for as many updates and fine-tuned, and
+one that starts from random weights. How long and how fast each adapts is chosen on the `valid` tasks of
+amazon_sentiment. Test: --draws supports out of the training sentences of SST-2, each judged on 100 test sentences a
+class. Writes a JSON file and, with matplotlib, a picture.
 """
 
 import argparse
@@ -26,7 +27,14 @@ from kshot.run.evaluate import evaluate
 from kshot.run.train import start_learner, train
 
 SHOTS = (5, 10, 50)
-LSTM = {"kind": "lstm", "embedding_dim": 128, "hidden_dim": 256, "pooling": "last", "max_length": 64, "vocabulary_size": 6000}
+LSTM = {
+    "kind": "lstm",
+    "embedding_dim": 128,
+    "hidden_dim": 256,
+    "pooling": "last",
+    "max_length": 64,
+    "vocabulary_size": 6000,
+}
 HEAD = {"rows": 2}  # the two classes are the same in every task, so each has its row
 MAML = {"name": "maml", "head": HEAD, "inner": {"steps": 3, "rate": 0.1, "order": 2}}
 JOINT = {"name": "maml", "head": HEAD, "inner": {"steps": 0}}
@@ -86,7 +94,14 @@ def recipe_of(algorithm: dict[str, Any], steps: int, embeddings: str | None) -> 
             "encoder": {**LSTM, "embeddings": embeddings},
             "task": {"class_names": False},
             "algorithm": algorithm,
-            "training": {"steps": steps, "episodes_per_step": 4, "way": "all", "shot": 10, "query": 10, "learning_rate": 2e-3},
+            "training": {
+                "steps": steps,
+                "episodes_per_step": 4,
+                "way": "all",
+                "shot": 10,
+                "query": 10,
+                "learning_rate": 2e-3,
+            },
             "validation": {"every": max(1, steps // 6), "way": "all", "shot": 10, "query": 10, "episodes": 60},
         },
         "founding example",

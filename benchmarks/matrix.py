@@ -3,9 +3,9 @@
     python benchmarks/matrix.py                                 the whole matrix
     python benchmarks/matrix.py --encoders lstm --algorithms maml anil
 
-Class names are not used, as in the papers. Each cell is trained by the settings below, chosen on the `valid` classes, and reported
-beside its own untrained start on the same test episodes. One JSON file a cell is written to --out; a cell that is there is
-not run again. TF-IDF with the nearest centroid is the row that every encoder from scratch has to beat.
+Class names are not used, as in the papers. Each cell is trained by the settings below, chosen on the `valid` classes,
+and reported beside its own untrained start on the same test episodes. One JSON file a cell is written to --out; a cell
+that is there is not run again. TF-IDF with the nearest centroid is the row that every encoder from scratch has to beat.
 """
 
 import argparse
@@ -39,7 +39,11 @@ VALIDATION = {"every": 100, "way": 5, "shot": 1, "query": 10, "episodes": 150, "
 TESTS = {"5-way 1-shot": 1, "5-way 5-shot": 5}
 
 # Where an algorithm's settings differ from its preset, chosen on the valid classes.
-HEADS: dict[str, dict[str, Any]] = {"prototypical": {"scale": 10.0}, "matching": {"scale": 10.0}, "ridge": {"scale": 10.0}}
+HEADS: dict[str, dict[str, Any]] = {
+    "prototypical": {"scale": 10.0},
+    "matching": {"scale": 10.0},
+    "ridge": {"scale": 10.0},
+}
 INNER: dict[str, dict[str, Any]] = {}
 
 
@@ -54,7 +58,12 @@ def main() -> None:
             figures = run(encoder, algorithm, dataset, arguments)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-            print(encoder, algorithm, *(f"{k} {v['start']} -> {v['trained']}" for k, v in figures["tests"].items()), flush=True)
+            print(
+                encoder,
+                algorithm,
+                *(f"{k} {v['start']} -> {v['trained']}" for k, v in figures["tests"].items()),
+                flush=True,
+            )
     show(arguments.out, dataset, arguments.episodes)
 
 
@@ -151,9 +160,14 @@ def tfidf(dataset: Dataset, shot: int, n_episodes: int) -> str:
 
 def show(out: Path, dataset: Dataset, n_episodes: int) -> None:
     """Prints the matrix as Markdown: `start -> trained` for each encoder."""
-    found = {(cell["encoder"], cell["algorithm"]): cell for path in out.glob("*.json") for cell in [json.loads(path.read_text())]}
+    found = {
+        (cell["encoder"], cell["algorithm"]): cell
+        for path in out.glob("*.json")
+        for cell in [json.loads(path.read_text())]
+    }
     for name, shot in TESTS.items():
-        print(f"\n{name}, start -> meta-trained ± 95% interval; TF-IDF nearest centroid {tfidf(dataset, shot, n_episodes)}\n")
+        print(f"\n{name}, start -> meta-trained ± 95% interval")
+        print(f"TF-IDF nearest centroid: {tfidf(dataset, shot, n_episodes)}\n")
         print(f"| | {' | '.join(ENCODERS)} |\n|---{'|---' * len(ENCODERS)}|")
         for algorithm, preset in ALGORITHMS.items():
             row = []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
 from toy import save_tiny_bert
 
 # Examples are drawn from a fixed seed, so that a run of the suite says the same as the one before it.

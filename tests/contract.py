@@ -10,15 +10,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from toy import SCRATCH, bert, scratch
 
 from kshot.meta.algorithms import ALGORITHMS, build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner, Pair
+from kshot.meta.state import State
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder, rows_name
 from kshot.models.pretrained import PretrainedSettings
-from kshot.meta.state import State
 from kshot.tasks.classification import Classification, ClassificationSettings
+from toy import SCRATCH, bert, scratch
 
 ENCODERS = (*SCRATCH, "bert")
 META_TRAINED = tuple(name for name, preset in ALGORITHMS.items() if preset.meta_trained)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import ALGORITHMS, ENCODERS, HAS_MINILM, META_TRAINED, encoder, learner, predict, query_loss, snapshot
 from safetensors.torch import load_file, save_file
-from toy import episode, pair
 
+from contract import ALGORITHMS, ENCODERS, HAS_MINILM, META_TRAINED, encoder, learner, predict, query_loss, snapshot
 from kshot.artefact import load_learner, save_learner
 from kshot.meta.learner import Learner
 from kshot.tasks.base import Batch
+from toy import episode, pair
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 every_encoder = pytest.mark.parametrize("kind", ENCODERS)

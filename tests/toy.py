@@ -24,7 +24,7 @@ _TOPICS = {
     "alarm": "wake morning alarm ring snooze clock",
     "train times": "train platform ticket station late express",
 }
-_FILLERS = "the a please my now can you for to it is".split()
+_FILLERS = ["the", "a", "please", "my", "now", "can", "you", "for", "to", "it", "is"]
 CLASSES = tuple(_TOPICS)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -55,19 +56,31 @@ def new_folder(target: Path) -> Iterator[Path]:
                 _flush(path)
         draft.chmod(0o755)
         if target.exists():
-            old = Path(mkdtemp(prefix=f".{target.name}-old-", dir=target.parent)) / "old"
-            target.replace(old)
-            draft.replace(target)
-            shutil.rmtree(old.parent)
+            _exchange(draft, target)
         else:
             draft.replace(target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise KshotError(
-            f"{target} could not be written ({error.strerror}); what was there before is untouched. "
+            f"{target} could not be written ({reason}); what was there before is untouched. "
             "Make room or choose another folder."
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _exchange(draft: Path, target: Path) -> None:
+    """Puts a folder in the place of another, which comes back if that fails and goes if it does not."""
+    aside = Path(mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+    try:
+        target.replace(aside / "old")
+        try:
+            draft.replace(target)
+        except OSError:
+            (aside / "old").replace(target)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:
@@ -93,13 +106,24 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found, made_by = manifest["kind"], int(manifest["format"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise KshotError(f"{path} is damaged ({error}); restore the folder from a copy or make it again.") from error
+    except (ValueError, KeyError, TypeError) as error:  # not JSON, not text, not a format
+        raise damaged(path, error) from error
     if made_by > FORMAT:
-        raise KshotError(f"{path} has format {made_by} and this kshot reads up to {FORMAT}; upgrade it: pip install -U kshot.")
+        raise KshotError(
+            f"{path} has format {made_by} and this kshot reads up to {FORMAT}; upgrade it: pip install -U kshot."
+        )
     if found != kind:
         raise KshotError(f"{folder} holds a {found}, not a {kind}.")
     return dict(manifest)
+
+
+def damaged(path: Path, error: Exception) -> KshotError:
+    """The sentence for a file of an artefact that cannot be what was written."""
+    return KshotError(f"{path} is damaged ({_one_line(error)}); restore the folder from a copy or make it again.")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -128,14 +152,14 @@ def save_learner(learner: Learner, folder: Path, *, about: Mapping[str, Any]) ->
         KshotError: If the folder cannot be written.
     """
     with new_folder(folder) as draft:
-        write_manifest(
-            draft,
-            "learner",
-            {"algorithm": learner.settings.model_dump(mode="json"), "task": describe_task(learner.task), "about": dict(about)},
-        )
+        algorithm = learner.settings.model_dump(mode="json")
+        values = {"algorithm": algorithm, "task": describe_task(learner.task), "about": dict(about)}
+        write_manifest(draft, "learner", values)
         save_encoder(learner.encoder, draft)
-        own = {name: tensor.contiguous() for name, tensor in learner.state_dict().items() if not name.startswith("encoder.")}
-        save_file(own, draft / _TENSORS)
+        tensors = learner.state_dict().items()
+        save_file(
+            {name: each.contiguous() for name, each in tensors if not name.startswith("encoder.")}, draft / _TENSORS
+        )
 
 
 def load_learner(folder: Path) -> tuple[Learner, dict[str, Any]]:
@@ -154,9 +178,24 @@ def load_learner(folder: Path) -> tuple[Learner, dict[str, Any]]:
     manifest = read_manifest(folder, "learner")
     try:
         encoder = load_encoder(folder)
-    except (FileNotFoundError, json.JSONDecodeError, SafetensorError, KeyError, RuntimeError) as error:
-        raise KshotError(f"The encoder in {folder} is incomplete or damaged ({error}); restore it from a copy.") from error
-    learner = build_learner(AlgorithmSettings.model_validate(manifest["algorithm"]), encoder, build_task(manifest["task"]))
+    except KshotError:
+        raise
+    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise KshotError(
+            f"The encoder in {folder} is incomplete or damaged ({_one_line(error)}); restore it from a copy."
+        ) from error
+    try:
+        task, about = build_task(manifest["task"]), dict(manifest["about"])
+        with torch.random.fork_rng(devices=[]):  # the first weights, which are then replaced
+            learner = build_learner(AlgorithmSettings.model_validate(manifest["algorithm"]), encoder, task)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(folder / MANIFEST, error) from error
     own = read_tensors(folder / _TENSORS)
-    learner.load_state_dict(own | {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()})
-    return learner.eval(), dict(manifest["about"])
+    try:
+        learner.load_state_dict(own | {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()})
+    except RuntimeError as error:
+        raise KshotError(
+            f"{folder / _TENSORS} does not belong to this learner ({_one_line(error)}); "
+            "restore the folder from a copy or make it again."
+        ) from error
+    return learner.eval(), about

@@ -1,5 +1,6 @@
 """The command line. Every command imports what it needs when it runs, so that `kshot --help` is quick."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,12 +37,18 @@ LearnerOption = Annotated[
 ]
 
 
+# Threads that wait by spinning make matrix products tens of times slower where another program wants the same core.
+_PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status: 2 for input that cannot be used, 130 if interrupted.
 
     Args:
         arguments: The words of the command line; None for those of the process.
     """
+    for name, value in _PATIENT_THREADS.items():
+        os.environ.setdefault(name, value)
     try:
         app(arguments)
     except KshotError as error:

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from contract import ALGORITHMS
-from toy import scratch
 
+from contract import ALGORITHMS
 from kshot.errors import KshotError
 from kshot.meta.algorithms import HEADS, algorithm, build_learner
 from kshot.meta.heads import Head
@@ -14,6 +13,7 @@ from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.models.encoder import Encoder
 from kshot.models.lora import add_lora
 from kshot.tasks.classification import Classification
+from toy import scratch
 
 
 def make(name: str, encoder: Encoder | None = None, **settings: Any) -> Learner:
@@ -81,7 +81,7 @@ def test_an_unknown_algorithm() -> None:
         (
             "maml",
             {"head": {"rows": "three"}},
-            'The setting "rows" of maml\'s head cannot be \'three\': Input should be \'shared\'.',
+            "The setting \"rows\" of maml's head cannot be 'three': Input should be 'shared'.",
         ),
         (
             "ridge",

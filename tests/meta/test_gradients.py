@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from contract import DIFFERENTIABLE, ENCODERS, encoder, learner, whole_tensors
 from numpy.typing import NDArray
 from scipy.special import softmax
-from toy import episode, pair, scratch
 from torch import Tensor
 
+from contract import DIFFERENTIABLE, ENCODERS, encoder, learner, whole_tensors
 from kshot.meta.learner import Learner, Pair
 from kshot.models.encoder import encode
 from kshot.tasks.base import Batch
+from toy import episode, pair, scratch
 
 Array = NDArray[np.float64]
 STEP = 1e-6
@@ -150,7 +150,10 @@ def test_a_shared_row_gathers_the_gradients_of_all_rows() -> None:
     for loss in losses:
         loss.backward()
     torch.testing.assert_close(
-        fixed.heads["label"].weight.grad.sum(dim=0, keepdim=True), shared.heads["label"].weight.grad, rtol=1e-9, atol=1e-12
+        fixed.heads["label"].weight.grad.sum(dim=0, keepdim=True),
+        shared.heads["label"].weight.grad,
+        rtol=1e-9,
+        atol=1e-12,
     )
 
 
@@ -169,7 +172,9 @@ def test_first_order_is_the_query_gradient_where_the_steps_end(kind: str, tiny_b
             tensor.copy_(ends[name])
     F.cross_entropy(plain_logits(there, drawn[1]), drawn[1].labels["label"]).backward()
     for (name, ours), theirs in zip(made.named_parameters(), there.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def plain_logits(made: Learner, batch: Batch) -> Tensor:
@@ -200,7 +205,9 @@ def test_the_prototypes_that_a_head_starts_from_are_constants_to_the_steps(
     gradients = torch.autograd.grad(loss, [*own.values(), weight, bias])
     for (name, tensor), gradient in zip(own.items(), gradients, strict=False):
         expected = tensor - 0.3 * gradient
-        torch.testing.assert_close(ends[f"encoder.{name}"], expected, rtol=1e-6, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            ends[f"encoder.{name}"], expected, rtol=1e-6, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
+        )
     torch.testing.assert_close(ours["head.label.weight"], weight - 0.3 * gradients[-2], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(ours["head.label.bias"], bias - 0.3 * gradients[-1], rtol=1e-6, atol=1e-6)
 
@@ -224,7 +231,13 @@ def test_reptiles_gradient_is_start_minus_end(kind: str, tiny_bert: Path) -> Non
         loss.backward()
         optimiser.step()
     for (name, start), end in zip(made.named_parameters(), walker.parameters(), strict=True):
-        torch.testing.assert_close(start.grad, start.detach() - end.detach(), rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            start.grad,
+            start.detach() - end.detach(),
+            rtol=1e-9,
+            atol=1e-12,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
 
 
 # -- the other libraries ---------------------------------------------------------------------------------------------
@@ -280,7 +293,10 @@ def test_maml_is_highers(kind: str, order: int, tiny_bert: Path) -> None:
     made([drawn]).backward()
     (ids, mask, y), (query_ids, query_mask, query_y) = (_tensors(made, batch) for batch in drawn)
     optimiser = torch.optim.SGD(plain.parameters(), lr=0.1)
-    with higher.innerloop_ctx(plain, optimiser, copy_initial_weights=False, track_higher_grads=order == 2) as (net, steps):
+    with higher.innerloop_ctx(plain, optimiser, copy_initial_weights=False, track_higher_grads=order == 2) as (
+        net,
+        steps,
+    ):
         for _ in range(2):
             steps.step(F.cross_entropy(net(ids, mask), y))
         loss = F.cross_entropy(net(query_ids, query_mask), query_y)

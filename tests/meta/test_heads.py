@@ -191,9 +191,7 @@ def test_induction(items: Items, queries: Tensor) -> None:
             c = squash(sum(d * row for d, row in zip(share, e, strict=True)))
             routing = [before + row @ c for before, row in zip(routing, e, strict=True)]
         classes.append(c)
-    expected = [
-        [sum(v[h] * max(0.0, c @ m[h] @ q) for h in range(4)) + u[0] for c in classes] for q in queries.numpy()
-    ]
+    expected = [[sum(v[h] * max(0.0, c @ m[h] @ q) for h in range(4)) + u[0] for c in classes] for q in queries.numpy()]
     close(score(head, items, queries), np.array(expected), 1e-8)
 
 
@@ -271,7 +269,9 @@ def test_weight_two_is_the_item_twice(name: str, items: Items, queries: Tensor) 
     close(ours, theirs, 1e-3 if name == "logistic" else 1e-6)
 
 
-@pytest.mark.parametrize("name", ["prototypes", "matching", "relation", "induction", "ridge", "prototype-linear", "anchored"])
+@pytest.mark.parametrize(
+    "name", ["prototypes", "matching", "relation", "induction", "ridge", "prototype-linear", "anchored"]
+)
 def test_the_gradient_goes_through_the_fit(name: str, items: Items, queries: Tensor) -> None:
     settings, make = HEADS[name]
     head = make(settings(), DIM).double().eval()

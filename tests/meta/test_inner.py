@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from contract import ENCODERS, encoder, learner, whole_tensors
 from hypothesis import given
 from hypothesis import strategies as st
-from toy import episode, pair, scratch
 from torch import Tensor
 
+from contract import ENCODERS, encoder, learner, whole_tensors
 from kshot.meta.inner import InnerLoop, InnerSettings, step_weights
 from kshot.meta.learner import Learner
 from kshot.meta.state import part_of, with_prefix
 from kshot.models.encoder import encode
 from kshot.tasks.base import Batch
+from toy import episode, pair, scratch
 
 
 def train_plainly(made: Learner, support: Batch, kind: str, rate: float, n_steps: int) -> Learner:
@@ -59,7 +59,9 @@ def test_rows_that_no_text_uses_stay_and_are_not_carried() -> None:
         [row for seed in range(5) for row in episode(seed=seed).query], (), made.encoder.vocabulary, support=False
     )
     twin = deepcopy(made)
-    twin.load_state_dict({name: tensor for name, tensor in whole_tensors(made, state).items() if "heads" not in name}, strict=False)
+    twin.load_state_dict(
+        {name: tensor for name, tensor in whole_tensors(made, state).items() if "heads" not in name}, strict=False
+    )
     with torch.no_grad():
         for batch in (query, unseen):
             ours, theirs = made.features(batch, state)["label"], twin.features(batch)["label"]
@@ -148,7 +150,7 @@ def test_steps_on_a_quadratic_by_hand() -> None:
     states = loop(lambda state: state["x"] ** 3 / 3, {"x": theta}, n_steps=3, differentiable=True)
     x, slope = 2.0, 1.0
     for state in states:
-        assert float(state["x"]) == pytest.approx(x, rel=1e-12)
+        assert state["x"].item() == pytest.approx(x, rel=1e-12)
         x, slope = x - 0.1 * x**2, slope * (1 - 0.2 * x)
         if state is states[-2]:
             total = slope
@@ -162,7 +164,7 @@ def test_the_weights_of_the_steps(n_steps: int, progress: float) -> None:
     assert len(weights) == n_steps
     assert sum(weights) == pytest.approx(1)
     assert min(weights) >= 0
-    assert weights[-1] == max(weights)
+    assert weights[-1] == pytest.approx(max(weights))
     assert step_weights(n_steps, 0.0) == pytest.approx([1 / n_steps] * n_steps)
     assert step_weights(n_steps, 0.5 + progress / 2) == pytest.approx([0.0] * (n_steps - 1) + [1.0])
 

@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from contract import ALGORITHMS, META_TRAINED, encoder, learner, predict
-from toy import episode, pair, scratch
 
+from contract import ALGORITHMS, META_TRAINED, encoder, learner, predict
 from kshot.data.examples import TextExample
+from toy import episode, pair, scratch
 
 
 @pytest.mark.parametrize("algorithm", META_TRAINED)
 def test_the_loss_of_a_batch_is_the_mean_of_its_episodes(algorithm: str) -> None:
     made = learner(algorithm, scratch("cnn").double()).double().train()
-    episodes = [pair(made, episode(shots=shots, seed=seed)) for seed, shots in enumerate([(2, 2), (1, 3, 2), (1, 1, 1)])]
+    episodes = [
+        pair(made, episode(shots=shots, seed=seed)) for seed, shots in enumerate([(2, 2), (1, 3, 2), (1, 1, 1)])
+    ]
     together = made(episodes)
     apart = torch.stack([made([each]) for each in episodes]).mean()
     torch.testing.assert_close(together, apart, rtol=1e-9, atol=1e-12)

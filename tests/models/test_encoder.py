@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contract import ENCODERS, encoder
 from hypothesis import example, given
 from hypothesis import strategies as st
-from toy import corpus, scratch
 
+from contract import ENCODERS, encoder
 from kshot.models.encoder import _CALL_OVERHEAD, encode, pad, plan_calls, twice_differentiable
+from toy import corpus, scratch
 
 LENGTHS = st.lists(st.integers(1, 70), max_size=60).map(lambda found: np.array(found, dtype=np.int64))
 

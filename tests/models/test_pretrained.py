@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import HAS_MINILM
-from toy import bert, corpus, scratch
 from torch import Tensor
 
+from contract import HAS_MINILM
 from kshot.errors import KshotError
 from kshot.models.build import build_encoder, load_encoder, save_encoder
 from kshot.models.encoder import encode
@@ -17,6 +16,7 @@ from kshot.models.lora import LoRALinear, add_lora
 from kshot.models.pretrained import PretrainedSettings, is_available_offline, resolve, token_embeddings
 from kshot.models.scratch import LSTMSettings, TransformerSettings
 from kshot.models.selection import select
+from toy import bert, corpus, scratch
 
 MIXED = [
     "hi",
@@ -159,7 +159,8 @@ def test_a_model_that_is_nowhere() -> None:
     with pytest.raises(KshotError) as caught:
         resolve("nobody/has-this-model", download=False)
     assert str(caught.value) == (
-        'The model "nobody/has-this-model" is neither a local folder nor in the Hub\'s cache; go online, or give a local folder.'
+        'The model "nobody/has-this-model" is neither a local folder nor in the Hub\'s cache; '
+        "go online, or give a local folder."
     )
     with pytest.raises(KshotError, match="check the name and the connection, or give a local folder"):
         resolve("nobody/has-this-model")
@@ -186,11 +187,15 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 def test_a_model_whose_weights_are_cut_short(tiny_bert: Path, tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer.json"):
         shutil.copy(tiny_bert / name, tmp_path)
-    with pytest.raises(KshotError, match=r"holds no weights that transformers can load \(.+\); download the model again\.$"):
+    with pytest.raises(
+        KshotError, match=r"holds no weights that transformers can load \(.+\); download the model again\.$"
+    ):
         bert(tmp_path)
     whole = (tiny_bert / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(KshotError, match=r"holds no weights that transformers can load \(.+\); download the model again\.$"):
+    with pytest.raises(
+        KshotError, match=r"holds no weights that transformers can load \(.+\); download the model again\.$"
+    ):
         bert(tmp_path)
 
 
@@ -203,7 +208,9 @@ def test_more_tokens_than_positions(tiny_bert: Path) -> None:
 # -- starting from a pretrained model's token embeddings -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [LSTMSettings(hidden_dim=6), TransformerSettings(model_dim=8, n_layers=1, n_heads=2)])
+@pytest.mark.parametrize(
+    "settings", [LSTMSettings(hidden_dim=6), TransformerSettings(model_dim=8, n_layers=1, n_heads=2)]
+)
 def test_token_embeddings_of_a_pretrained_model(settings: LSTMSettings, tiny_bert: Path, tmp_path: Path) -> None:
     vocabulary, table = token_embeddings(str(tiny_bert), max_length=16)
     encoder = build_encoder(settings.model_copy(update={"embeddings": str(tiny_bert)}), [], seed=0).eval()

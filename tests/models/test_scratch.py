@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from toy import SCRATCH, corpus, scratch
 from torch import Tensor, nn
 
 from kshot.errors import KshotError
 from kshot.models.encoder import pad
 from kshot.models.scratch import CNN, LSTM, Transformer, TransformerSettings, mean_pool
 from kshot.models.vocabulary import Vocabulary
+from toy import SCRATCH, corpus, scratch
 
 TEXTS = ["the lamp is on", "song", "please book a table for my guests now", "rain"]
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy import corpus
 
 from kshot.errors import KshotError
 from kshot.models.vocabulary import PAD, UNKNOWN, Vocabulary
+from toy import corpus
 
 WORDS = Vocabulary.words(corpus(), size=300, max_length=16)
 BPE = Vocabulary.bpe(corpus(), size=400, max_length=64)
@@ -121,5 +121,6 @@ def test_no_tokenizer_in_the_folder(tmp_path: Path) -> None:
     with pytest.raises(KshotError) as caught:
         Vocabulary.load(tmp_path, max_length=8)
     assert str(caught.value) == (
-        f"{tmp_path}/tokenizer.json does not exist: a vocabulary is one tokenizer.json, as Hugging Face tokenizers save it."
+        f"{tmp_path}/tokenizer.json does not exist: "
+        "a vocabulary is one tokenizer.json, as Hugging Face tokenizers save it."
     )

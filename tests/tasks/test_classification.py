@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toy import corpus, episode, scratch
 
 from kshot.data.examples import TextExample
 from kshot.errors import KshotError
@@ -12,6 +11,7 @@ from kshot.models.vocabulary import Vocabulary
 from kshot.tasks.base import join
 from kshot.tasks.classification import Classification, ClassificationSettings, in_words
 from kshot.tasks.kinds import build_task, describe_task
+from toy import corpus, episode, scratch
 
 VOCABULARY = Vocabulary.words(corpus(), size=300, max_length=16)
 WITHOUT_NAMES = Classification(ClassificationSettings(class_names=False))
@@ -53,8 +53,12 @@ def test_a_name_in_words_is_never_nothing(name: str) -> None:
 
 def test_a_support_has_a_row_for_each_example_and_each_telling_name() -> None:
     rows = [TextExample("lamp on", "light"), TextExample("rain", "2"), TextExample("lamp on", "light")]
-    batch = Classification(ClassificationSettings(name_weight=0.5)).collate(rows, ("2", "light"), VOCABULARY, support=True)
-    assert [text.tolist() for text in batch.texts] == [ids.tolist() for ids in VOCABULARY.encode(["lamp on", "rain", "light"])]
+    batch = Classification(ClassificationSettings(name_weight=0.5)).collate(
+        rows, ("2", "light"), VOCABULARY, support=True
+    )
+    assert [text.tolist() for text in batch.texts] == [
+        ids.tolist() for ids in VOCABULARY.encode(["lamp on", "rain", "light"])
+    ]
     assert batch.rows.tolist() == [0, 1, 0, 2]
     assert batch.labels["label"].tolist() == [1, 0, 1, 1]
     assert batch.weights.tolist() == [1, 1, 1, 0.5]
@@ -79,7 +83,9 @@ def test_features_are_a_vector_for_each_item() -> None:
 def test_joined_batches_name_each_text_once() -> None:
     drawn = [episode(seed=seed) for seed in (0, 0, 1)]
     batches = [
-        WITHOUT_NAMES.collate(part, each.classes, VOCABULARY, support=True) for each in drawn for part in (each.support, each.query)
+        WITHOUT_NAMES.collate(part, each.classes, VOCABULARY, support=True)
+        for each in drawn
+        for part in (each.support, each.query)
     ]
     texts, places = join(batches)
     assert len({id(text) for text in texts}) == len(texts)

@@ -76,7 +76,10 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "anil": Algorithm("ANIL", "Raghu et al. 2020, arXiv:1909.09157", "linear", inner={"steps": 5, "rate": 0.1}),
     "meta-sgd": Algorithm(
-        "Meta-SGD", "Li et al. 2017, arXiv:1707.09835", "linear", inner={"steps": 2, "rate": 0.1, "moves": "all", "rates": "element"}
+        "Meta-SGD",
+        "Li et al. 2017, arXiv:1707.09835",
+        "linear",
+        inner={"steps": 2, "rate": 0.1, "moves": "all", "rates": "element"},
     ),
     "protomaml": Algorithm(
         "ProtoMAML",
@@ -91,7 +94,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         inner={"steps": 8, "rate": 0.05, "moves": "all", "order": 1, "outer": "displacement"},
     ),
     "anchored": Algorithm(
-        "Anchored prototypes", "regularisation biased to the prototypes, after Denevi et al. 2019, arXiv:1903.10399", "anchored"
+        "Anchored prototypes",
+        "regularisation biased to the prototypes, after Denevi et al. 2019, arXiv:1903.10399",
+        "anchored",
     ),
     "fine-tuning": Algorithm(
         "Fine-tuning",
@@ -100,7 +105,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         inner={"steps": 20, "rate": 1e-4, "moves": "all", "order": 1, "optimiser": "adam"},
         meta_trained=False,
     ),
-    "linear-probe": Algorithm("Linear probe", "baseline: logistic regression on the features", "logistic", meta_trained=False),
+    "linear-probe": Algorithm(
+        "Linear probe", "baseline: logistic regression on the features", "logistic", meta_trained=False
+    ),
     "nearest-neighbour": Algorithm("Nearest neighbour", "baseline: Cover & Hart 1967", "nearest", meta_trained=False),
 }
 
@@ -112,7 +119,9 @@ def algorithm(name: str) -> Algorithm:
         KshotError: If there is none of that name.
     """
     if name not in ALGORITHMS:
-        raise KshotError(f'There is no algorithm "{name}".{did_you_mean(name, ALGORITHMS)} Known: {", ".join(ALGORITHMS)}.')
+        raise KshotError(
+            f'There is no algorithm "{name}".{did_you_mean(name, ALGORITHMS)} Known: {", ".join(ALGORITHMS)}.'
+        )
     return ALGORITHMS[name]
 
 
@@ -129,7 +138,8 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task) -> 
     assert isinstance(inner_settings, InnerSettings)
     if inner_settings.optimiser == "adam" and inner_settings.order == 2:
         raise KshotError(
-            f'{settings.name}\'s inner loop cannot be differentiated twice through adam; set order to 1, or optimiser to "sgd".'
+            f"{settings.name}'s inner loop cannot be differentiated twice through adam; "
+            'set order to 1, or optimiser to "sgd".'
         )
     _refuse_batch_norm(encoder)
     own = dict(encoder.named_parameters())
@@ -164,4 +174,6 @@ def _refuse_batch_norm(encoder: Encoder) -> None:
     for name, buffer in encoder.named_buffers():
         if name.endswith("running_mean") and buffer is not None:
             layer = name.rpartition(".")[0]
-            raise KshotError(f'The encoder\'s layer "{layer}" keeps batch statistics, which leak between tasks; use LayerNorm.')
+            raise KshotError(
+                f'The encoder\'s layer "{layer}" keeps batch statistics, which leak between tasks; use LayerNorm.'
+            )

@@ -1,8 +1,8 @@
 """Heads: how the support's vectors become a classifier. They know vectors and label numbers only.
 
-    x_i, y_i   a support vector and its label        w_i   how many examples it counts for
-    q          a query vector                        C     the number of labels
-    c_k        the prototype of label k              s     a scale, learned as log s
+x_i, y_i   a support vector and its label        w_i   how many examples it counts for
+q          a query vector                        C     the number of labels
+c_k        the prototype of label k              s     a scale, learned as log s
 """
 
 import math
@@ -179,8 +179,8 @@ class Relation(Head):
     """Relation Networks: a learned comparator of a query and a class.
 
     Sung et al. 2018, arXiv:1711.06025, eq. 1 and 2:  r_k(q) = g([c_k, q]).
-    Differs from the paper: vectors in place of feature maps, so g is a two-layer network over [c, q, |c - q|, c * q]; the
-    mean of a class in place of the sum, so shots may differ; cross-entropy in place of the squared error.
+    Differs from the paper: vectors in place of feature maps, so g is a two-layer network over [c, q, |c - q|, c * q];
+    the mean of a class in place of the sum, so shots may differ; cross-entropy in place of the squared error.
     """
 
     def __init__(self, settings: RelationSettings, dim: int) -> None:
@@ -192,7 +192,8 @@ class Relation(Head):
         return {"prototypes": class_means(items)}
 
     def logits(self, state: State, x: Tensor) -> Tensor:
-        c, q = torch.broadcast_tensors(state["prototypes"].unsqueeze(0), x.unsqueeze(1))  # (n, C, dim)
+        c = state["prototypes"].unsqueeze(0).expand(len(x), -1, -1)  # (n, C, dim)
+        q = x.unsqueeze(1).expand_as(c)
         pairs = torch.cat([c, q, (c - q).abs(), c * q], dim=-1)
         relation: Tensor = self.second(F.relu(self.first(pairs))).squeeze(-1)
         return relation
@@ -213,8 +214,8 @@ class InductionSettings(Settings):
 class Induction(Head):
     """Induction Networks: a class vector by dynamic routing, then a neural tensor layer.
 
-    Geng et al. 2019, arXiv:1902.10482, eq. 4 to 11:  e_i = squash(W x_i + b);  d = softmax of the routing logits b_i within a
-    class;  c_k = squash(sum_i d_i e_i);  b_i += e_i . c_k;  r_k(q) = w . relu(c_k M_h q) + b.
+    Geng et al. 2019, arXiv:1902.10482, eq. 4 to 11:  e_i = squash(W x_i + b);  d = softmax of the routing logits b_i
+    within a class;  c_k = squash(sum_i d_i e_i);  b_i += e_i . c_k;  r_k(q) = w . relu(c_k M_h q) + b.
     Differs from the paper: cross-entropy in place of the squared error; `n_slices` 32 in place of 100.
     """
 
@@ -267,8 +268,8 @@ class RidgeSettings(Settings):
 class Ridge(Head):
     """Ridge regression on the label indicators, in closed form (R2D2).
 
-    Bertinetto et al. 2019, arXiv:1805.08136, eq. 6 to 8:  W = X' (X X' + l I)^-1 Y, which costs n_support^3 at most, and
-    dim^3 where that is less.
+    Bertinetto et al. 2019, arXiv:1805.08136, eq. 6 to 8:  W = X' (X X' + l I)^-1 Y, which costs n_support^3 at most,
+    and dim^3 where that is less.
     Differs from the paper: vectors and indicators are centred, with each label counting the same, so that an intercept
     belongs to it and unequal shots do no harm.
     """
@@ -302,8 +303,8 @@ class LinearSettings(Settings):
     """Settings of `Linear`.
 
     Attributes:
-        rows: `shared`: every label starts from one learned row, so any number and order of labels will do (Ye & Chao 2022,
-            arXiv:2106.16245); or the fixed number of rows of a paper's run.
+        rows: `shared`: every label starts from one learned row, so any number and order of labels will do (Ye & Chao
+            2022, arXiv:2106.16245); or the fixed number of rows of a paper's run.
         normalise: Whether vectors are brought to length 1 first, and multiplied by `scale`.
         scale: See `normalise`.
     """
@@ -329,7 +330,8 @@ class Linear(Head):
     def fit(self, items: Items) -> State:
         if self.settings.rows not in ("shared", items.n_labels):
             raise KshotError(
-                f'This head has {self.settings.rows} fixed rows and the task has {items.n_labels} classes; give it as many, or meta-train with rows="shared".'
+                f"This head has {self.settings.rows} fixed rows and the task has {items.n_labels} classes; "
+                'give it as many, or meta-train with rows="shared".'
             )
         return {"weight": self.weight.expand(items.n_labels, -1), "bias": self.bias.expand(items.n_labels)}
 
@@ -344,8 +346,8 @@ class Linear(Head):
 class PrototypeLinear(Head):
     """A linear layer that starts as the prototypes' classifier, for inner loops to move.
 
-    Triantafillou et al. 2020, arXiv:1903.03096, section 3:  W_k = 2 s c_k,  b_k = -s |c_k|^2,  which is -s |q - c_k|^2 up to a
-    term that all labels share. With vectors of length 1, cosine and Euclidean prototypes agree.
+    Triantafillou et al. 2020, arXiv:1903.03096, section 3:  W_k = 2 s c_k,  b_k = -s |c_k|^2,  which is -s |q - c_k|^2
+    up to a term that all labels share. With vectors of length 1, cosine and Euclidean prototypes agree.
     """
 
     moving = ("weight", "bias")
@@ -444,10 +446,10 @@ class AnchoredSettings(Settings):
 class Anchored(Head):
     """Logistic regression that starts at the prototypes and is held near them.
 
-    W minimises  1/n sum_i w_i cross_entropy(s' W x_i, y_i) + a/2 |W - C|^2,  C the prototypes of length 1: regularisation
-    biased towards a meta-learned point (Denevi et al. 2019, arXiv:1903.10399), with the start of ProtoMAML (arXiv:1903.03096).
-    With one example it stays near the prototype; with more, it separates classes that prototypes confuse. The gradient is
-    written out, so that no graph is needed.
+    W minimises  1/n sum_i w_i cross_entropy(s' W x_i, y_i) + a/2 |W - C|^2,  C the prototypes of length 1:
+    regularisation biased towards a meta-learned point (Denevi et al. 2019, arXiv:1903.10399), with the start of
+    ProtoMAML (arXiv:1903.03096). With one example it stays near the prototype; with more, it separates classes that
+    prototypes confuse. The gradient is written out, so that no graph is needed.
 
     Differs in meta-training: the encoder learns through the prototypes alone (no steps), which costs less.
     """

@@ -26,8 +26,8 @@ class InnerSettings(Settings):
         steps: Gradient steps on the support; 0 for none.
         test_steps: Steps when a finished learner adapts; None for `steps`.
         rate: The step size, or its start where rates are learned.
-        rates: `fixed`; `step`, one learned rate for each tensor and step (MAML++); `element`, one for each element of each
-            tensor (Meta-SGD).
+        rates: `fixed`; `step`, one learned rate for each tensor and step (MAML++); `element`, one for each element of
+            each tensor (Meta-SGD).
         order: 2 to differentiate through the steps, 1 to take their gradients as constants.
         moves: Which tensors of the encoder move besides the head's: `none`, `all`, `norm`, `lora`, `top:N`.
         optimiser: `sgd`, or `adam` (order 1 only).
@@ -96,7 +96,8 @@ class InnerLoop(nn.Module):
                     allow_unused=True,
                 )
                 moved = {
-                    name: state[name] - self._rate(name, step, state) * (gradient if moments is None else moments.step(name, gradient))
+                    name: state[name]
+                    - self._rate(name, step, state) * (gradient if moments is None else moments.step(name, gradient))
                     for name, gradient in zip(names, gradients, strict=True)
                     if gradient is not None  # a tensor that the loss does not touch stays
                 }
@@ -117,15 +118,13 @@ class InnerLoop(nn.Module):
         return tensor.view_as(tensor) if differentiable and tensor.requires_grad else tensor.detach().requires_grad_()
 
     def _rate(self, name: str, step: int, state: State) -> Tensor | float:
-        match self.settings.rates:
-            case "step":
-                rates = self.rates[_key(name)]
-                return rates[min(step, len(rates) - 1)]
-            case "element":
-                rows = state.get(f"{name}.ids")  # of a tensor of which only some rows are here
-                return self.rates[_key(name)] if rows is None else self.rates[_key(name)][rows]
-            case "fixed":
-                return self.settings.rate
+        if self.settings.rates == "fixed":
+            return self.settings.rate
+        rates: Tensor = self.rates[_key(name)]
+        if self.settings.rates == "step":
+            return rates[min(step, len(rates) - 1)]
+        rows = state.get(f"{name}.ids")  # of a tensor of which only some rows are here
+        return rates if rows is None else rates[rows]
 
 
 def step_weights(n_steps: int, progress: float) -> list[float]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from kshot.meta.heads import Head
@@ -33,8 +34,8 @@ class AlgorithmSettings(Settings):
     """
 
     name: str = "prototypical"
-    head: dict[str, Any] = {}
-    inner: dict[str, Any] = {}
+    head: dict[str, Any] = Field(default_factory=dict)
+    inner: dict[str, Any] = Field(default_factory=dict)
 
 
 class Learner(nn.Module):
@@ -67,7 +68,7 @@ class Learner(nn.Module):
         self.settings = settings
         self.precision = torch.float32  # of the encoder's matrix products
 
-    # -- adapting and predicting -----------------------------------------------------------------------------------------
+    # -- adapting and predicting ---------------------------------------------------------------------------------------
 
     def adapt(self, support: Batch, features: Features | None = None) -> State:
         """Learns a task; the State is detached, contiguous, a copy, and the learner itself is left as it was.
@@ -87,14 +88,17 @@ class Learner(nn.Module):
     def logits(self, state: State, batch: Batch, features: Features | None = None) -> dict[str, Tensor]:
         """Scores a batch's items under a State: for each group (n_items, n_labels)."""
         features = self.features(batch, state) if features is None else features
-        return {group: self._head(group).logits(part_of(state, f"head.{group}"), features[group]) for group in self.task.groups}
+        return {
+            group: self._head(group).logits(part_of(state, f"head.{group}"), features[group])
+            for group in self.task.groups
+        }
 
     def features(self, batch: Batch, state: State | None = None) -> Features:
         """Returns the vectors of a batch's items, with the encoder's weights that a State holds."""
         weights = part_of(state, "encoder") if state else {}
         return self.task.features(lambda texts: self._encode(texts, weights), batch)
 
-    # -- learning to learn -----------------------------------------------------------------------------------------------
+    # -- learning to learn ---------------------------------------------------------------------------------------------
 
     def forward(self, episodes: Sequence[Pair], progress: float = 1.0) -> Tensor:
         """The outer loss of some episodes: what is differentiated to train the learner.
@@ -147,9 +151,10 @@ class Learner(nn.Module):
         return torch.stack(losses).sum()
 
     def _displacement(self, support: Batch, query: Batch) -> Tensor:
-        """A scalar whose gradient is the way that the weights went, start - end (Nichol et al. 2018, arXiv:1803.02999, alg. 1).
+        """A scalar whose gradient is the way that the weights went, start - end.
 
-        Reptile does not split a task: the inner loop learns from all of the episode.
+        Nichol et al. 2018, arXiv:1803.02999, algorithm 1. Reptile does not split a task: the inner loop learns from all
+        of the episode.
         """
         start = self._start(support, None, [query])
         end = self.inner(
@@ -161,7 +166,7 @@ class Learner(nn.Module):
         way = [(start[name] * (start[name] - end[name]).detach()).sum() for name in start if name in self.inner.moving]
         return torch.stack(way).sum()
 
-    # -- the parts -------------------------------------------------------------------------------------------------------
+    # -- the parts -----------------------------------------------------------------------------------------------------
 
     def _states(self, support: Batch, features: Features | None, *, differentiable: bool) -> list[State]:
         settings = self.inner.settings

@@ -14,7 +14,9 @@ from kshot.models.pretrained import PretrainedEncoder, PretrainedSettings, token
 from kshot.models.scratch import CNN, LSTM, CNNSettings, LSTMSettings, ScratchSettings, Transformer, TransformerSettings
 from kshot.models.vocabulary import Vocabulary
 
-EncoderSettings = Annotated[CNNSettings | LSTMSettings | TransformerSettings | PretrainedSettings, Field(discriminator="kind")]
+EncoderSettings = Annotated[
+    CNNSettings | LSTMSettings | TransformerSettings | PretrainedSettings, Field(discriminator="kind")
+]
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(EncoderSettings)
 _SCRATCH: dict[str, Any] = {"cnn": CNN, "lstm": LSTM, "transformer": Transformer}
 _CONFIG, _WEIGHTS = "encoder.json", "encoder.safetensors"
@@ -57,7 +59,9 @@ def load_encoder(folder: Path) -> Encoder:
     vocabulary = Vocabulary.load(folder, max_length=settings.max_length)
     with torch.random.fork_rng(devices=[]):
         if isinstance(settings, PretrainedSettings):
-            encoder: Encoder = PretrainedEncoder(settings, config=description["architecture"]["config"], vocabulary=vocabulary)
+            encoder: Encoder = PretrainedEncoder(
+                settings, config=description["architecture"]["config"], vocabulary=vocabulary
+            )
         else:
             shape = description["architecture"]
             table = torch.empty(shape["n_tokens"], shape["embedding_dim"]) if _has_given_table(settings) else None

@@ -58,8 +58,8 @@ class Encoder(nn.Module, ABC):
     def remembering(self) -> Iterator[None]:
         """Keeps the vectors of the texts that are encoded inside, so that each is encoded once.
 
-        Only for as long as the weights do not change: while a trained encoder is evaluated, or a frozen one is used. Inside
-        another such context its vectors are used, too.
+        Only for as long as the weights do not change: while a trained encoder is evaluated, or a frozen one is used.
+        Inside another such context its vectors are used, too.
         """
         outer = self._remembered
         self._remembered = {} if outer is None else outer
@@ -115,8 +115,8 @@ def _over_own_rows(
 ) -> tuple[list[TokenIds], dict[str, Tensor]]:
     """Renumbers texts over a table of just their tokens' rows.
 
-    A token without a row of its own in `weights` keeps the encoder's: a row that no support text uses has no gradient there
-    and never moves, so this is exact, and far cheaper than to carry the whole table.
+    A token without a row of its own in `weights` keeps the encoder's: a row that no support text uses has no gradient
+    there and never moves, so this is exact, and far cheaper than to carry the whole table.
     """
     table, ids = encoder.token_table, weights[rows_name(encoder.token_table)].cpu().numpy()
     used, moved = used_tokens(encoder, texts), weights[table]

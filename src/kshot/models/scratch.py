@@ -93,7 +93,8 @@ class _Embedded(Encoder):
         if table is None:
             self.embedding = nn.Embedding(vocabulary.size, settings.embedding_dim, padding_idx=vocabulary.pad_id)
         else:
-            self.embedding = nn.Embedding.from_pretrained(table.clone(), freeze=False, padding_idx=vocabulary.pad_id)
+            n_tokens, dim = table.shape
+            self.embedding = nn.Embedding(n_tokens, dim, padding_idx=vocabulary.pad_id, _weight=table.clone())
         self.embedding.weight.requires_grad_(settings.train_embeddings)
         self.dropout = nn.Dropout(settings.dropout)
 
@@ -145,14 +146,16 @@ class LSTM(_Embedded):
         super().__init__(settings, vocabulary, table)
         d, h = self.embedding.embedding_dim, settings.hidden_dim
         n_directions = 2 if settings.bidirectional else 1
-        self.input_projections = nn.ModuleList(nn.Linear(d, 4 * h) for _ in range(n_directions))
-        self.recurrences = nn.ModuleList(nn.Linear(h, 4 * h, bias=False) for _ in range(n_directions))
-        self.dim = h * n_directions
-        for module in (*self.input_projections, *self.recurrences):
+        projections = [nn.Linear(d, 4 * h) for _ in range(n_directions)]
+        recurrences = [nn.Linear(h, 4 * h, bias=False) for _ in range(n_directions)]
+        for module in (*projections, *recurrences):
             nn.init.uniform_(module.weight, -1 / math.sqrt(h), 1 / math.sqrt(h))
-        for module in self.input_projections:
+        for module in projections:
             nn.init.zeros_(module.bias)
             module.bias.data[h : 2 * h] = 1.0  # remember at first (Jozefowicz et al. 2015)
+        self.input_projections = nn.ModuleList(projections)
+        self.recurrences = nn.ModuleList(recurrences)
+        self.dim = h * n_directions
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.embed(ids, mask)  # (n, L, d)
@@ -199,7 +202,9 @@ class Transformer(_Embedded):
         nn.init.normal_(self.position.weight, std=0.02)
         if table is None:
             nn.init.normal_(self.embedding.weight, std=0.02)
-        self.layers = nn.ModuleList(TransformerLayer(d, settings.n_heads, settings.dropout) for _ in range(settings.n_layers))
+        self.layers = nn.ModuleList(
+            TransformerLayer(d, settings.n_heads, settings.dropout) for _ in range(settings.n_layers)
+        )
         self.norm = nn.LayerNorm(d)
         self.dim = d
 

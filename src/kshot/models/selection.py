@@ -14,8 +14,8 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
 
     Args:
         encoder: The encoder.
-        moves: `all`; `none`; `layers`, all but the embeddings; `norm`, its LayerNorm tensors; `lora`, its LoRA matrices;
-            `top:N`, its last N layers.
+        moves: `all`; `none`; `layers`, all but the embeddings; `norm`, its LayerNorm tensors; `lora`, its LoRA
+            matrices; `top:N`, its last N layers.
 
     Raises:
         KshotError: If the word is unknown or selects nothing.

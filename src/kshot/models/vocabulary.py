@@ -46,7 +46,7 @@ class Vocabulary:
 
     @classmethod
     def bpe(cls, texts: Sequence[str], *, size: int, max_length: int) -> "Vocabulary":
-        """Learns byte-level byte pair encoding: no character is ever unknown (Sennrich et al. 2016, arXiv:1508.07909)."""
+        """Learns byte-level byte pair encoding: no character is unknown (Sennrich et al. 2016, arXiv:1508.07909)."""
         tokenizer = Tokenizer(models.BPE())
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

@@ -19,7 +19,12 @@ from kshot.artefact import new_folder, read_tensors
 from kshot.errors import KshotError
 from kshot.meta.state import part_of, with_prefix
 
-_WEIGHTS, _BEST, _OPTIMISER, _PROGRESS = "weights.safetensors", "best.safetensors", "optimiser.safetensors", "progress.json"
+_WEIGHTS, _BEST, _OPTIMISER, _PROGRESS = (
+    "weights.safetensors",
+    "best.safetensors",
+    "optimiser.safetensors",
+    "progress.json",
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,9 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         progress = Progress(**json.loads((newest / _PROGRESS).read_text(encoding="utf-8")))
     except (OSError, json.JSONDecodeError, TypeError) as error:
-        raise KshotError(f"{newest / _PROGRESS} is damaged ({error}); remove {newest} to begin again from the start.") from error
+        raise KshotError(
+            f"{newest / _PROGRESS} is damaged ({error}); remove {newest} to begin again from the start."
+        ) from error
     return Checkpoint(progress, *(read_tensors(newest / name) for name in (_WEIGHTS, _BEST, _OPTIMISER)))
 
 

@@ -39,8 +39,8 @@ class TrainingSettings(Settings):
         way: Classes of an episode: a number, [low, high] to draw it anew each time, or "all".
         shot: Support examples a class, likewise.
         query: Query examples a class.
-        rotate: Whether an episode is used several times, each `shot` of its texts being the support in turn and the others the
-            query: more to learn from the same texts, which are encoded once.
+        rotate: Whether an episode is used several times, each `shot` of its texts being the support in turn and the
+            others the query: more to learn from the same texts, which are encoded once.
         learning_rate: Peak rate of AdamW.
         head_learning_rate: Peak rate for heads and inner rates; None for the same.
         weight_decay: AdamW's.
@@ -50,7 +50,8 @@ class TrainingSettings(Settings):
         trains: Which tensors of the encoder learn: all, none, layers, norm, lora, top:N.
         precision: Of the matrix products in training.
         augment: Names of augmentations applied to the support (`kshot.data.augment`).
-        token_cutoff: The share of the tokens, first and last aside, that each text loses (Shen et al. 2020, arXiv:2009.13818).
+        token_cutoff: The share of the tokens, first and last aside, that each text loses (Shen et al. 2020,
+            arXiv:2009.13818).
         average: Shares of the way from the start to the trained weights that are tried at the end, the best on `valid`
             being kept (Wortsman et al. 2022, arXiv:2109.01903).
     """
@@ -140,7 +141,9 @@ class Recipe(Settings):
 
 def recipes() -> list[str]:
     """The names of the recipes that the package carries."""
-    return sorted(path.name.removesuffix(".toml") for path in files("kshot.recipes").iterdir() if path.name.endswith(".toml"))
+    return sorted(
+        path.name.removesuffix(".toml") for path in files("kshot.recipes").iterdir() if path.name.endswith(".toml")
+    )
 
 
 def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -188,7 +191,9 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
 def _apply(values: dict[str, Any], change: str) -> None:
     key, sign, text = change.partition("=")
     if not sign or not key:
-        raise KshotError(f'"{change}" is not a change of a recipe; write section.key=value, such as training.steps=100.')
+        raise KshotError(
+            f'"{change}" is not a change of a recipe; write section.key=value, such as training.steps=100.'
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

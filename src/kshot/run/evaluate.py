@@ -155,7 +155,8 @@ def evaluate_run(
     """Evaluates a saved learner on a part of a data set.
 
     Returns:
-        The figures and the settings that they belong to; also written to `json_file`, with the accuracy of each episode.
+        The figures and the settings that they belong to; also written to `json_file`, with the accuracy of each
+        episode.
 
     Raises:
         KshotError: If the run or the data cannot be used.

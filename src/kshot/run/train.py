@@ -62,8 +62,8 @@ class Outcome:
 def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
     """Meta-trains a learner and saves it.
 
-    Writes `recipe.json`, `metrics.jsonl`, `checkpoints/` and at the end `learner/` into the folder. On a CPU a run that was
-    stopped and resumed gives the same learner, bit for bit, as one that was not.
+    Writes `recipe.json`, `metrics.jsonl`, `checkpoints/` and at the end `learner/` into the folder. On a CPU a run that
+    was stopped and resumed gives the same learner, bit for bit, as one that was not.
 
     Args:
         recipe: What to train, on what, and how.
@@ -101,7 +101,7 @@ def start_learner(recipe: Recipe, dataset: Dataset) -> Learner:
 
 
 def sampler(recipe: Recipe, dataset: Dataset, stream: str, n_episodes: int) -> EpisodeSampler:
-    """The episodes of one of a run's streams: `training`, `validation`, or `judgement` (fresh ones of the `valid` part)."""
+    """The episodes of a run's stream: `training`, `validation`, or `judgement`, fresh ones of the `valid` part."""
     settings = recipe.training if stream == "training" else recipe.validation
     part = "train" if stream == "training" else "valid"
     return dataset.sampler(
@@ -115,7 +115,8 @@ def sampler(recipe: Recipe, dataset: Dataset, stream: str, n_episodes: int) -> E
     )
 
 
-# -- the outer loop --------------------------------------------------------------------------------------------------------
+# -- the outer loop
+# --------------------------------------------------------------------------------------------------------
 
 
 def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -> int:
@@ -136,7 +137,10 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
         progress, best = checkpoint.progress, dict(checkpoint.best)
 
     frozen = settings.trains == "none" and learner.shares_weights
-    with Log(out, n_steps=settings.steps, done=progress.step) as log, learner.encoder.remembering() if frozen else nullcontext():
+    with (
+        Log(out, n_steps=settings.steps, done=progress.step) as log,
+        learner.encoder.remembering() if frozen else nullcontext(),
+    ):
         if progress.step == 0:
             log.figures(0, valid_accuracy=progress.best_score)
         begin = perf_counter()
@@ -194,7 +198,7 @@ def _update(
 
 
 def rate_factor(step: int, settings: TrainingSettings) -> float:
-    """The share of the peak rate at a step: a linear rise, then constant, a straight line or half a cosine down to 0."""
+    """The share of the peak rate at a step: a linear rise, then constant, or a line or half a cosine down to 0."""
     warm = round(settings.warmup * settings.steps)
     if step < warm:
         return (step + 1) / warm
@@ -217,7 +221,8 @@ def _optimiser(learner: Learner, settings: TrainingSettings) -> torch.optim.Opti
             groups.setdefault((name.startswith("encoder."), tensor.ndim > 1), []).append(tensor)
     if not groups:
         raise KshotError(
-            'Nothing in this learner learns: training.trains is "none" and its head has no weights; set training.steps=0.'
+            'Nothing in this learner learns: training.trains is "none" and its head has no weights; '
+            "set training.steps=0."
         )
     return torch.optim.AdamW(
         [
@@ -251,7 +256,7 @@ def rotations(episode: Episode) -> list[Episode]:
 
 
 def cut_tokens(pairs: Sequence[Pair], share: float, seed: tuple[int, int]) -> list[Pair]:
-    """Drops a share of the tokens of each text, the first and the last aside; a text loses the same wherever it stands."""
+    """Drops a share of each text's tokens, the first and the last aside; a text loses the same wherever it stands."""
     if not share:
         return list(pairs)
     generator = np.random.default_rng(seed)
@@ -268,13 +273,17 @@ def cut_tokens(pairs: Sequence[Pair], share: float, seed: tuple[int, int]) -> li
     return [(shortened(support), shortened(query)) for support, query in pairs]
 
 
-# -- the judgement ---------------------------------------------------------------------------------------------------------
+# -- the judgement ------------------------------------------------------------------------------------------------------
 
 
 def _judge(recipe: Recipe, dataset: Dataset, learner: Learner, start: Mapping[str, Tensor], best_step: int) -> Outcome:
     """Chooses what is still open on `valid`, and compares with the start on fresh episodes of it."""
     trained = _copy(learner.state_dict())
-    candidates = [(start, 0.0)] if not best_step else [(_between(start, trained, share), share) for share in recipe.training.average]
+    candidates = (
+        [(start, 0.0)]
+        if not best_step
+        else [(_between(start, trained, share), share) for share in recipe.training.average]
+    )
     weights, share, learner = _best_on_valid(recipe, dataset, learner, candidates)
 
     fresh = sampler(recipe, dataset, "judgement", recipe.validation.episodes)
@@ -292,7 +301,7 @@ def _judge(recipe: Recipe, dataset: Dataset, learner: Learner, start: Mapping[st
 def _best_on_valid(
     recipe: Recipe, dataset: Dataset, learner: Learner, candidates: Sequence[tuple[Mapping[str, Tensor], float]]
 ) -> tuple[dict[str, Tensor], float, Learner]:
-    """The best of some weights, with class names or without: the weights, their share of the way, and the learner to use."""
+    """The best of some weights, with class names or without: they, their share of the way, and the learner to use."""
     learners = [learner]
     if recipe.task.class_names and recipe.validation.choose_names:
         nameless = Classification(recipe.task.model_copy(update={"class_names": False}))
@@ -313,14 +322,14 @@ def _best_on_valid(
 
 
 def _between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """start + share * (end - start)."""
+    """The point `share` of the way from `start` to `end`."""
     if share == 1.0:
         return dict(end)
     return {name: torch.lerp(start[name].to(end[name].device), end[name], share) for name in end}
 
 
 def _prior_temperature(recipe: Recipe, dataset: Dataset, learner: Learner) -> float:
-    """The temperature of tasks that have nothing to find their own by: measured on one-shot episodes of the `valid` part."""
+    """The temperature of tasks that have nothing to find their own by: that of one-shot episodes of the `valid` part."""
     episodes = dataset.sampler(
         "valid",
         way=recipe.validation.way,
@@ -362,7 +371,9 @@ def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
         if not resume:
             raise KshotError(f"{out} already holds a run; go on with it by --resume, or give another folder to --out.")
         if path.read_text(encoding="utf-8") != text:
-            raise KshotError(f"{out} holds a run of another recipe; resume with the settings in {path}, or give another --out.")
+            raise KshotError(
+                f"{out} holds a run of another recipe; resume with the settings in {path}, or give another --out."
+            )
         return
     if out.is_dir() and any(out.iterdir()):
         raise KshotError(f"{out} is not empty and holds no run; give a new folder to --out.")

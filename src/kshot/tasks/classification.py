@@ -19,8 +19,8 @@ class ClassificationSettings(Settings):
     """How texts and class names become items.
 
     Attributes:
-        class_names: Whether the name of each class joins the support as one more example of it; a name without a letter, such
-            as a number, never does.
+        class_names: Whether the name of each class joins the support as one more example of it; a name without a
+            letter, such as a number, never does.
         name_weight: How many examples a class name counts for.
     """
 
@@ -33,6 +33,7 @@ class Classification(Task):
     """Assigns one of several classes to a text."""
 
     groups = ("label",)
+    settings: ClassificationSettings
 
     def __init__(self, settings: ClassificationSettings | None = None) -> None:
         self.settings = settings or ClassificationSettings()
@@ -75,6 +76,10 @@ def in_words(name: str) -> str:
 
 def _role(character: str) -> str:
     """What a character does in a name: w is of a word, j joins two parts of one (`e-mail`), s may end one (`C++`)."""
-    if character.isalnum() or category(character) in ("Mn", "Mc", "Cf"):  # a vowel sign of Hindi is no letter, but of the word
+    if character.isalnum() or category(character) in (
+        "Mn",
+        "Mc",
+        "Cf",
+    ):  # a vowel sign of Hindi is no letter, but of the word
         return "w"
     return "j" if character in "'\N{RIGHT SINGLE QUOTATION MARK}&-" else "s" if character in "+#" else " "

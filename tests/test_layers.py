@@ -1,0 +1,80 @@
+"""Imports go down only, and what is not needed is not imported."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kshot
+
+SOURCE = Path(kshot.__file__).parent
+ROOT = SOURCE.parents[1]
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def layers() -> dict[str, int]:
+    """The height of each part of the package, as pyproject.toml has it."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    [contract] = [each for each in settings["tool"]["importlinter"]["contracts"] if each["type"] == "layers"]
+    lines: list[str] = contract["layers"]
+    return {
+        name.strip(" ()").removeprefix("kshot."): height
+        for height, line in enumerate(reversed(lines))
+        for name in line.split(":")
+    }
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of all that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield f"{node.module}"
+
+
+def part(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_down_only(path: Path) -> None:
+    height = layers()
+    own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if own == "__init__":  # the package itself names what is above, and imports it when it is asked for
+        return
+    for module in imports(path):
+        if module.startswith("kshot.") and part(module) != own and own in height and part(module) in height:
+            assert height[part(module)] <= height[own], f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("name", ["heads", "inner", "state"])
+def test_heads_and_inner_loops_know_vectors_only(name: str) -> None:
+    found = set(imports(SOURCE / "meta" / f"{name}.py"))
+    ours = {module for module in found if module.startswith("kshot")}
+    assert ours <= {"kshot.errors", "kshot.settings", "kshot.meta.state"}
+    others = {module.partition(".")[0] for module in found - ours}
+    assert others - set(sys.stdlib_module_names) <= {"torch", "pydantic"}
+
+
+def test_one_file_knows_transformers() -> None:
+    knowing = {path.name for path in MODULES if any(name.partition(".")[0] == "transformers" for name in imports(path))}
+    assert knowing == {"pretrained.py"}
+
+
+@pytest.mark.parametrize(
+    ("modules", "unwanted"),
+    [
+        ("kshot", ["torch", "numpy", "transformers", "sklearn"]),
+        ("kshot.artefact, kshot.models.pretrained", ["transformers", "sklearn", "scipy", "matplotlib"]),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(modules: str, unwanted: list[str]) -> None:
+    program = f"import sys, {modules}; print(*sorted({set(unwanted)!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
