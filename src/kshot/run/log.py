@@ -74,7 +74,7 @@ class Log:
         if not self._path.exists():
             return
         lines = self._path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _step_of(line) <= step]
+        kept = [line for line in lines if _step_of(line) <= step] if step else []
         draft = self._path.with_suffix(".draft")
         draft.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         draft.replace(self._path)

@@ -273,7 +273,7 @@ def cut_tokens(pairs: Sequence[Pair], share: float, seed: tuple[int, int]) -> li
     return [(shortened(support), shortened(query)) for support, query in pairs]
 
 
-# -- the judgement ------------------------------------------------------------------------------------------------------
+# -- the judgement -----------------------------------------------------------------------------------------------------
 
 
 def _judge(recipe: Recipe, dataset: Dataset, learner: Learner, start: Mapping[str, Tensor], best_step: int) -> Outcome:
@@ -329,7 +329,7 @@ def _between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: floa
 
 
 def _prior_temperature(recipe: Recipe, dataset: Dataset, learner: Learner) -> float:
-    """The temperature of tasks that have nothing to find their own by: that of one-shot episodes of the `valid` part."""
+    """The temperature of tasks that have nothing to find their own by: that of one-shot `valid` episodes."""
     episodes = dataset.sampler(
         "valid",
         way=recipe.validation.way,

@@ -1,0 +1,74 @@
+"""Recipes: typed, and refusing what they do not know."""
+
+from pathlib import Path
+
+import pytest
+
+from kshot.errors import KshotError
+from kshot.run.config import load_recipe, recipes
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_every_carried_recipe_is_valid(name: str) -> None:
+    assert load_recipe(name).title
+
+
+def test_a_change_replaces_a_value() -> None:
+    recipe = load_recipe(
+        "minilm-hwu64", ["training.steps=7", "data.split=fewshot_03", "encoder.kind=cnn", "training.way=[2, 5]"][:2]
+    )
+    assert recipe.training.steps == 7
+    assert recipe.data.split == "fewshot_03"
+
+
+def test_a_whole_section_may_be_new(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('title = "mine"\n', encoding="utf-8")
+    recipe = load_recipe(str(path), ["training.way=[2, 5]", "algorithm.inner.steps=3", "algorithm.name=maml"])
+    assert recipe.training.way == (2, 5)
+    assert recipe.algorithm.inner == {"steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.stesp=3", 'minilm-hwu64: the key "training.stesp" is unknown. Did you mean "steps"?'),
+        ("trainin.steps=3", 'minilm-hwu64: the key "trainin" is unknown. Did you mean "training"?'),
+        ("encoder.pooling_=cls", 'minilm-hwu64: the key "encoder.pooling_" is unknown. Did you mean "pooling"?'),
+        (
+            "training.steps=many",
+            "minilm-hwu64: \"training.steps\" cannot be 'many': "
+            "Input should be a valid integer, unable to parse string as an integer.",
+        ),
+        ("steps", '"steps" is not a change of a recipe; write section.key=value, such as training.steps=100.'),
+        ("title.x=1", '"title" in "title.x=1" is a value, not a section of the recipe.'),
+    ],
+)
+def test_a_wrong_change_is_one_sentence(change: str, message: str) -> None:
+    with pytest.raises(KshotError) as refusal:
+        load_recipe("minilm-hwu64", [change])
+    assert str(refusal.value) == message
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(KshotError) as refusal:
+        load_recipe("minilm-hwu46")
+    assert str(refusal.value) == (
+        f'There is no recipe "minilm-hwu46": neither a file nor one of {", ".join(recipes())}. Did you mean "minilm-hwu64"?'
+    )
+
+
+def test_a_file_that_is_not_toml_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("title = \n", encoding="utf-8")
+    with pytest.raises(KshotError) as refusal:
+        load_recipe(str(path))
+    assert str(refusal.value) == f"{path} is not valid TOML: Invalid value (at line 1, column 9)."
+
+
+def test_an_unknown_kind_of_encoder_lists_the_known(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[encoder]\nkind = "gru"\n', encoding="utf-8")
+    with pytest.raises(KshotError) as refusal:
+        load_recipe(str(path))
+    assert str(refusal.value) == f'{path}: "encoder" needs a kind, one of cnn, lstm, transformer, pretrained.'
