@@ -54,7 +54,8 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(KshotError) as refusal:
         load_recipe("minilm-hwu46")
     assert str(refusal.value) == (
-        f'There is no recipe "minilm-hwu46": neither a file nor one of {", ".join(recipes())}. Did you mean "minilm-hwu64"?'
+        f'There is no recipe "minilm-hwu46": neither a file nor one of {", ".join(recipes())}. '
+        'Did you mean "minilm-hwu64"?'
     )
 
 

@@ -1,4 +1,4 @@
-"""The outer loop: that it learns, that it says whether it paid, and that a killed run goes on as if nothing had happened."""
+"""The outer loop: it learns, says whether that paid, and a killed run goes on as if nothing had happened."""
 
 import json
 from pathlib import Path

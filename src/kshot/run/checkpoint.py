@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kshot.artefact import new_folder, read_tensors
+from kshot.artefact import FORMAT, new_folder, read_tensors
 from kshot.errors import KshotError
 from kshot.meta.state import part_of, with_prefix
 
@@ -68,7 +68,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         save_file(_contiguous(checkpoint.weights), draft / _WEIGHTS)
         save_file(_contiguous(checkpoint.best), draft / _BEST)
         save_file(_contiguous(checkpoint.optimiser), draft / _OPTIMISER)
-        (draft / _PROGRESS).write_text(json.dumps(asdict(checkpoint.progress)) + "\n", encoding="utf-8")
+        written = {"format": FORMAT, **asdict(checkpoint.progress)}
+        (draft / _PROGRESS).write_text(json.dumps(written) + "\n", encoding="utf-8")
     for other in folder.iterdir():
         if other.name != target.name:
             shutil.rmtree(other)
@@ -78,15 +79,21 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     """Reads the newest checkpoint; None if the run was stopped before its first.
 
     Raises:
-        KshotError: If it is damaged.
+        KshotError: If it is damaged, or of a newer format.
     """
     complete = sorted(folder.glob("step-*"))
     if not complete:
         return None
     newest = complete[-1]
     try:
-        progress = Progress(**json.loads((newest / _PROGRESS).read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, TypeError) as error:
+        written = json.loads((newest / _PROGRESS).read_text(encoding="utf-8"))
+        made_by = written.pop("format")
+        if made_by > FORMAT:
+            raise KshotError(
+                f"{newest} has format {made_by} and this kshot reads up to {FORMAT}; upgrade it: pip install -U kshot."
+            )
+        progress = Progress(**written)
+    except (OSError, json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
         raise KshotError(
             f"{newest / _PROGRESS} is damaged ({error}); remove {newest} to begin again from the start."
         ) from error

@@ -9,6 +9,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from kshot.errors import KshotError
+
 
 class Log:
     """The log of a run; to be used as a context.
@@ -54,9 +56,18 @@ class Log:
         self._progress.update(self._bar, completed=step, figures="  ".join(self._shown.values()))
 
     def figures(self, step: int, **values: float) -> None:
-        """Writes a line of `metrics.jsonl`, and each value to TensorBoard."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        """Writes a line of `metrics.jsonl`, and each value to TensorBoard.
+
+        Raises:
+            KshotError: If there is no room for it.
+        """
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        except OSError as error:
+            raise KshotError(
+                f"{self._path} could not be written ({error.strerror}); make room and go on with --resume."
+            ) from error
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
