@@ -28,14 +28,15 @@ from kshot.run.train import start_learner, train
 
 EMBEDDINGS = {"embeddings": "minilm", "max_length": 64}  # the token embeddings of MiniLM, and nothing above them
 ENCODERS: dict[str, dict[str, Any]] = {
+    "bag": {"kind": "bag", "dropout": 0.1, **EMBEDDINGS},
     "cnn": {"kind": "cnn", "dropout": 0.2, **EMBEDDINGS},
     "lstm": {"kind": "lstm", "hidden_dim": 256, "pooling": "max", "dropout": 0.2, **EMBEDDINGS},
     "transformer": {"kind": "transformer", "model_dim": 192, "n_layers": 2, "n_heads": 6, "dropout": 0.1, **EMBEDDINGS},
     "minilm": {"kind": "pretrained", "model": "minilm", "max_length": 64},
 }
-METRIC = {"steps": 600, "episodes_per_step": 2, "way": 20, "shot": [1, 5], "query": 3, "token_cutoff": 0.1}
-GRADIENT = {"steps": 400, "episodes_per_step": 4, "way": 5, "shot": [1, 5], "query": 5, "token_cutoff": 0.1}
-VALIDATION = {"every": 100, "way": 5, "shot": 1, "query": 10, "episodes": 150, "choose_names": False}
+METRIC = {"steps": 240, "episodes_per_step": 1, "way": 20, "shot": [1, 5], "query": 3, "token_cutoff": 0.1}
+GRADIENT = {"steps": 160, "episodes_per_step": 2, "way": 10, "shot": [1, 3], "query": 3, "token_cutoff": 0.1}
+VALIDATION = {"way": 5, "shot": 1, "query": 5, "episodes": 60, "choose_names": False}
 TESTS = {"5-way 1-shot": 1, "5-way 5-shot": 5}
 
 # Where an algorithm's settings differ from its preset, chosen on the valid classes.
@@ -71,7 +72,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoders", nargs="*", default=list(ENCODERS), choices=list(ENCODERS))
     parser.add_argument("--algorithms", nargs="*", default=list(ALGORITHMS), choices=list(ALGORITHMS))
-    parser.add_argument("--episodes", type=int, default=600)
+    parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--effort", type=float, default=1.0, help="multiplies the training steps")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/matrix"))
     parser.add_argument("--runs", type=Path, default=Path("runs/matrix"))
@@ -99,7 +100,7 @@ def recipe_of(encoder: str, algorithm: str, effort: float) -> Recipe:
             "task": {"class_names": False},
             "algorithm": {"name": algorithm, "head": HEADS.get(algorithm, {}), "inner": inner},
             "training": training,
-            "validation": {**VALIDATION, "every": max(1, training["steps"] // 4)},
+            "validation": {**VALIDATION, "every": max(1, training["steps"] // 3)},
         },
         f"{encoder} x {algorithm}",
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 
 from contract import ALGORITHMS, META_TRAINED, encoder, learner, predict
 from kshot.data.examples import TextExample
+from kshot.meta.learner import Features
 from toy import episode, pair, scratch
 
 
@@ -43,6 +45,30 @@ def test_episodes_that_share_weights_encode_each_text_once(monkeypatch: pytest.M
     texts = {row.text for each in drawn for row in (*each.support, *each.query)}
     names = {name for each in drawn for name in each.classes}
     assert n_texts <= len(texts) + len(names)
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "protomaml"])
+def test_a_head_that_does_not_look_costs_no_vectors(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = learner(algorithm, scratch("cnn"), inner={"steps": 1, "order": 2})
+    n_calls = 0
+    features = made.features
+
+    def counting(*arguments: Any) -> Features:
+        nonlocal n_calls
+        n_calls += 1
+        return features(*arguments)
+
+    monkeypatch.setattr(made, "features", counting)
+    made([pair(made, episode())])
+    assert n_calls == {"maml": 2, "protomaml": 3}[algorithm]  # a step, the query, and the start if the head looks
+
+
+def test_reptile_of_a_head_alone() -> None:
+    made = learner("reptile", scratch("cnn"), inner={"moves": "none"})
+    drawn = pair(made, episode())
+    made([drawn]).backward()
+    assert made.heads["label"].weight.grad is not None
+    assert predict(made, drawn).isfinite().all()
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

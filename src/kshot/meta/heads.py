@@ -26,9 +26,11 @@ class Head(nn.Module, ABC):
 
     Attributes:
         moving: The tensors of its State that an inner loop may move.
+        looks: Whether `fit` looks at the vectors; if not, none need be made for it.
     """
 
     moving: tuple[str, ...] = ()
+    looks: bool = True
 
     @abstractmethod
     def fit(self, items: Items) -> State:
@@ -318,6 +320,7 @@ class Linear(Head):
     """A linear layer with a learned start, for inner loops to move: logits = W q + b."""
 
     moving = ("weight", "bias")
+    looks = False
 
     def __init__(self, settings: LinearSettings, dim: int) -> None:
         super().__init__()

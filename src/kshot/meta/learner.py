@@ -190,7 +190,10 @@ class Learner(nn.Module):
             ids = torch.from_numpy(used_tokens(self.encoder, texts)).to(own[table].device)
             own |= {table: own[table][ids], rows_name(table): ids}
         state = with_prefix(own, "encoder")
-        features = self.features(support, state) if features is None else features
+        if features is None and any(self._head(group).looks for group in self.task.groups):
+            features = self.features(support, state)
+        elif features is None:
+            features = {group: torch.empty(len(y), 0) for group, y in support.labels.items()}
         for group in self.task.groups:
             items = self._items(support, group, features)
             state |= with_prefix(self._head(group).fit(items), f"head.{group}")

@@ -11,14 +11,25 @@ from safetensors.torch import load_file, save_file
 
 from kshot.models.encoder import Encoder
 from kshot.models.pretrained import PretrainedEncoder, PretrainedSettings, token_embeddings
-from kshot.models.scratch import CNN, LSTM, CNNSettings, LSTMSettings, ScratchSettings, Transformer, TransformerSettings
+from kshot.models.scratch import (
+    CNN,
+    LSTM,
+    Bag,
+    BagSettings,
+    CNNSettings,
+    LSTMSettings,
+    ScratchSettings,
+    Transformer,
+    TransformerSettings,
+)
 from kshot.models.vocabulary import Vocabulary
 
 EncoderSettings = Annotated[
-    CNNSettings | LSTMSettings | TransformerSettings | PretrainedSettings, Field(discriminator="kind")
+    BagSettings | CNNSettings | LSTMSettings | TransformerSettings | PretrainedSettings, Field(discriminator="kind")
 ]
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(EncoderSettings)
-_SCRATCH: dict[str, Any] = {"cnn": CNN, "lstm": LSTM, "transformer": Transformer}
+_SCRATCH: dict[str, Any] = {"bag": Bag, "cnn": CNN, "lstm": LSTM, "transformer": Transformer}
+ENCODER_KINDS = (*_SCRATCH, "pretrained")
 _CONFIG, _WEIGHTS = "encoder.json", "encoder.safetensors"
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from kshot.errors import KshotError, did_you_mean
 from kshot.meta.learner import AlgorithmSettings
-from kshot.models.build import EncoderSettings
+from kshot.models.build import ENCODER_KINDS, EncoderSettings
 from kshot.models.pretrained import PretrainedSettings
 from kshot.settings import Settings
 from kshot.tasks.classification import ClassificationSettings
@@ -217,9 +217,6 @@ def _sentence(error: ValidationError, source: str) -> str:
     if first["type"].startswith("union_tag"):
         return f'{source}: "{key}" needs a kind, one of {", ".join(ENCODER_KINDS)}.'
     return f'{source}: "{key}" cannot be {first["input"]!r}: {first["msg"]}.' if key else f"{source}: {first['msg']}."
-
-
-ENCODER_KINDS = ("cnn", "lstm", "transformer", "pretrained")
 
 
 def _siblings(path: Sequence[str]) -> list[str]:

