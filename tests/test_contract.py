@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from contract import ALGORITHMS, ENCODERS, HAS_MINILM, META_TRAINED, encoder, learner, predict, query_loss, snapshot
 from kshot.artefact import load_learner, save_learner
 from kshot.meta.learner import Learner
+from kshot.models.build import ENCODER_KINDS
 from kshot.tasks.base import Batch
-from toy import episode, pair
+from toy import SCRATCH, episode, pair
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 every_encoder = pytest.mark.parametrize("kind", ENCODERS)
@@ -23,6 +24,10 @@ every_encoder = pytest.mark.parametrize("kind", ENCODERS)
 def made(algorithm: str, kind: str, tiny_bert: Path) -> Learner:
     """The learner of a test's algorithm and encoder."""
     return learner(algorithm, encoder(kind, tiny_bert))
+
+
+def test_every_kind_of_encoder_is_in_the_contract() -> None:
+    assert {settings.kind for settings in SCRATCH.values()} | {"pretrained"} == set(ENCODER_KINDS)
 
 
 @every_encoder

@@ -11,7 +11,7 @@ from kshot.meta.learner import Learner, Pair
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder
 from kshot.models.pretrained import PretrainedSettings
-from kshot.models.scratch import CNNSettings, LSTMSettings, TransformerSettings
+from kshot.models.scratch import BagSettings, CNNSettings, LSTMSettings, TransformerSettings
 from kshot.models.vocabulary import Vocabulary
 
 _TOPICS = {
@@ -74,7 +74,8 @@ def corpus() -> list[str]:
 
 
 _SHARED: dict[str, Any] = {"vocabulary_size": 300, "max_length": 16, "embedding_dim": 8, "dropout": 0.0}
-SCRATCH: dict[str, CNNSettings | LSTMSettings | TransformerSettings] = {
+SCRATCH: dict[str, Any] = {
+    "bag": BagSettings(**_SHARED),
     "cnn": CNNSettings(widths=(2, 3), n_filters=6, **_SHARED),
     "lstm": LSTMSettings(hidden_dim=8, tokens="word", **_SHARED),
     "bilstm": LSTMSettings(hidden_dim=6, bidirectional=True, pooling="mean", **_SHARED),
@@ -83,7 +84,7 @@ SCRATCH: dict[str, CNNSettings | LSTMSettings | TransformerSettings] = {
 
 
 def scratch(kind: str, *, seed: int = 0, **changes: Any) -> Encoder:
-    """A tiny encoder from scratch: cnn, lstm, bilstm or transformer."""
+    """A tiny encoder from scratch: one of `SCRATCH`."""
     return build_encoder(SCRATCH[kind].model_copy(update=changes), corpus(), seed=seed).eval()
 
 

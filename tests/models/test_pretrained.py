@@ -14,7 +14,7 @@ from kshot.models.build import build_encoder, load_encoder, save_encoder
 from kshot.models.encoder import encode
 from kshot.models.lora import LoRALinear, add_lora
 from kshot.models.pretrained import PretrainedSettings, is_available_offline, resolve, token_embeddings
-from kshot.models.scratch import LSTMSettings, TransformerSettings
+from kshot.models.scratch import BagSettings, LSTMSettings, TransformerSettings
 from kshot.models.selection import select
 from toy import bert, corpus, scratch
 
@@ -209,7 +209,7 @@ def test_more_tokens_than_positions(tiny_bert: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [LSTMSettings(hidden_dim=6), TransformerSettings(model_dim=8, n_layers=1, n_heads=2)]
+    "settings", [BagSettings(), LSTMSettings(hidden_dim=6), TransformerSettings(model_dim=8, n_layers=1, n_heads=2)]
 )
 def test_token_embeddings_of_a_pretrained_model(settings: LSTMSettings, tiny_bert: Path, tmp_path: Path) -> None:
     vocabulary, table = token_embeddings(str(tiny_bert), max_length=16)

@@ -68,6 +68,18 @@ def test_lstm_can_be_differentiated_twice() -> None:
     torch.testing.assert_close(exact, numeric, rtol=1e-5, atol=1e-9)
 
 
+def test_bag_is_the_weighted_mean_of_its_tokens() -> None:
+    network = scratch("bag").double()
+    ids, mask, lengths = padded(network.vocabulary)
+    with torch.no_grad():
+        network.embedding.weight[:, 0].normal_()
+        pooled = network.pool(network(ids, mask), mask)
+        for row, length in enumerate(lengths):
+            weights, vectors = network.embedding.weight[ids[row, :length]].split([1, network.dim], dim=-1)
+            share = weights.exp() / weights.exp().sum()
+            torch.testing.assert_close(pooled[row], (share * vectors).sum(dim=0), rtol=1e-9, atol=1e-12)
+
+
 def test_cnn_is_the_maximum_over_rectified_windows() -> None:
     network = scratch("cnn", widths=(1, 2, 3)).double()
     assert isinstance(network, CNN)

@@ -132,7 +132,8 @@ class Bag(_Embedded):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         rows: Tensor = self.embedding(ids)  # (n, L, 1 + dim)
         weights = rows[..., :1].exp() * mask.unsqueeze(-1)
-        share = weights * mask.sum(dim=1).clamp_min(1)[:, None, None] / weights.sum(dim=1, keepdim=True).clamp_min(1e-12)
+        n_tokens = mask.sum(dim=1).clamp_min(1)[:, None, None]  # undoes what the mean over tokens divides by
+        share = n_tokens * weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-12)
         weighted: Tensor = self.dropout(share) * rows[..., 1:]  # dropout takes whole tokens
         return weighted
 
