@@ -60,7 +60,7 @@ def main() -> None:
 
     curves: dict[str, list[dict[str, Any]]] = {name: [] for name in learners}
     for shot in SHOTS:
-        valid = amazon.sampler("valid", way="all", shot=min(shot, 20), query=10, seed=7, n_episodes=60)
+        valid = amazon.sampler("valid", way="all", shot=min(shot, 20), query=10, seed=7, n_episodes=60, skip_small=True)
         test = films.sampler("test", way="all", shot=shot, query=100, seed=0, n_episodes=arguments.draws)
         results = {}
         for name, learner in learners.items():
@@ -90,7 +90,7 @@ def recipe_of(algorithm: dict[str, Any], steps: int, embeddings: str | None) -> 
     """The settings that both ways of meta-training share, but for the algorithm."""
     return parse_recipe(
         {
-            "data": {"name": "amazon_sentiment"},
+            "data": {"name": "amazon_sentiment", "skip_small": True},
             "encoder": {**LSTM, "embeddings": embeddings},
             "task": {"class_names": False},
             "algorithm": algorithm,

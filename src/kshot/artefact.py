@@ -51,10 +51,12 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise KshotError(f"{target} cannot be written ({error.strerror}); choose another folder.") from error
     try:
         yield draft
+        mode = _usual_mode(draft)
         for path in draft.rglob("*"):
             if path.is_file():
+                path.chmod(mode)  # safetensors makes its files readable by their owner alone
                 _flush(path)
-        draft.chmod(0o755)
+        draft.chmod(mode | 0o111 & mode >> 2)  # who may read a folder may enter it
         if target.exists():
             _exchange(draft, target)
         else:
@@ -76,11 +78,20 @@ def _exchange(draft: Path, target: Path) -> None:
         target.replace(aside / "old")
         try:
             draft.replace(target)
-        except OSError:
+        except BaseException:  # an interruption too: the old one must not go with `aside`
             (aside / "old").replace(target)
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _usual_mode(folder: Path) -> int:
+    """The permissions of a new file here, as the user's umask has it."""
+    probe = folder / ".mode"
+    probe.touch()
+    mode = probe.stat().st_mode & 0o777
+    probe.unlink()
+    return mode
 
 
 def _flush(path: Path) -> None:

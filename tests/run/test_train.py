@@ -173,7 +173,8 @@ def test_a_folder_with_a_run_is_not_written_over(data: Path, tmp_path: Path) -> 
     with pytest.raises(KshotError) as refusal:
         train(recipe(data, steps=4), out, resume=True)
     assert str(refusal.value) == (
-        f"{out} holds a run of another recipe; resume with the settings in {out / 'recipe.json'}, or give another --out."
+        f"{out} holds a run of another recipe; resume with the settings in {out / 'recipe.json'}, "
+        "or give another --out."
     )
 
 
@@ -255,3 +256,26 @@ def test_the_rate_rises_and_falls() -> None:
     assert {rate_factor(step, constant) for step in range(10)} == {1.0}
     cosine = TrainingSettings(steps=8, warmup=0.0, schedule="cosine")
     assert rate_factor(4, cosine) == pytest.approx(0.5)
+
+
+def test_a_recipe_that_cannot_run_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(KshotError):
+        train(recipe(data, way=50), tmp_path / "run")
+    with pytest.raises(KshotError):
+        train(recipe(data, "nearest-neighbour", trains="none"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_small_classes_are_left_out_and_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"text": f"one of few {i}", "label": "few", "part": "train"} for i in range(2)]
+    parts = ["train"] * 7 + ["valid"] * 3 + ["test"] * 2
+    lines = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        rows.append({**line, "part": parts[int(line["label"][1:])]})
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = recipe(data, steps=2, shot=2)
+    with pytest.raises(KshotError, match='Class "few"'):
+        train(settings, tmp_path / "refused")
+    lenient = settings.model_copy(update={"data": settings.data.model_copy(update={"skip_small": True})})
+    train(lenient, tmp_path / "run")
+    assert "Left out of train, with too few examples: few." in capsys.readouterr().err

@@ -24,10 +24,12 @@ class DataSettings(Settings):
     Attributes:
         name: A name of the catalogue (`kshot data list`), or a path.
         split: Which of its published splits; None for the first.
+        skip_small: Whether classes and tasks with too few examples are left out (and named) instead of refused.
     """
 
     name: str = "starter"
     split: str | None = None
+    skip_small: bool = False
 
 
 class TrainingSettings(Settings):

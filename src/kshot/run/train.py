@@ -73,9 +73,14 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
     Raises:
         KshotError: If the folder holds a run and `resume` is not set, or holds that of another recipe.
     """
-    _claim(out, recipe, resume)
+    begun = _is_begun(out, recipe, resume)
     dataset = load_dataset(recipe.data.name, split=recipe.data.split)
     learner = start_learner(recipe, dataset)
+    _check(recipe, dataset, learner)
+    if not begun:  # only now, so that a recipe that cannot run leaves nothing behind
+        with new_folder(out) as draft:
+            (draft / _RECIPE).write_text(_text_of(recipe), encoding="utf-8")
+            (draft / _CHECKPOINTS).mkdir()
     start = _copy(learner.state_dict())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     learner.to(device)
@@ -111,6 +116,7 @@ def sampler(recipe: Recipe, dataset: Dataset, stream: str, n_episodes: int) -> E
         query=settings.query,
         seed=recipe.seed * len(_STREAMS) + _STREAMS[stream],
         n_episodes=n_episodes,
+        skip_small=recipe.data.skip_small,
         augment=build_augmentation(recipe.training.augment) if stream == "training" else None,
     )
 
@@ -141,6 +147,9 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
         Log(out, n_steps=settings.steps, done=progress.step) as log,
         learner.encoder.remembering() if frozen else nullcontext(),
     ):
+        for part, drawn in (("train", episodes), ("valid", validation)):
+            if drawn.skipped:
+                log.say(f"Left out of {part}, with too few examples: {', '.join(drawn.skipped)}.")
         if progress.step == 0:
             log.figures(0, valid_accuracy=progress.best_score)
         begin = perf_counter()
@@ -337,6 +346,7 @@ def _prior_temperature(recipe: Recipe, dataset: Dataset, learner: Learner) -> fl
         query=5,
         seed=recipe.seed * len(_STREAMS) + _STREAMS["judgement"],
         n_episodes=_TEMPERATURE_EPISODES,
+        skip_small=recipe.data.skip_small,
     )
     with learner.eval().encoder.remembering():
         return measure_prior(learner, [collate(learner, episode) for episode in episodes])
@@ -360,23 +370,29 @@ def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
-def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Writes the recipe into a new folder, or checks that an old one has the same.
-
-    The folder appears with the recipe in it, by one rename, so that no run is ever half begun.
-    """
+def _is_begun(out: Path, recipe: Recipe, resume: bool) -> bool:
+    """Whether the folder holds this run already; refuses one that holds another, or other things."""
     path = out / _RECIPE
-    text = recipe.model_dump_json(indent=2) + "\n"
     if path.is_file():
         if not resume:
             raise KshotError(f"{out} already holds a run; go on with it by --resume, or give another folder to --out.")
-        if path.read_text(encoding="utf-8") != text:
+        if path.read_text(encoding="utf-8") != _text_of(recipe):
             raise KshotError(
                 f"{out} holds a run of another recipe; resume with the settings in {path}, or give another --out."
             )
-        return
+        return True
     if out.is_dir() and any(out.iterdir()):
         raise KshotError(f"{out} is not empty and holds no run; give a new folder to --out.")
-    with new_folder(out) as draft:
-        (draft / _RECIPE).write_text(text, encoding="utf-8")
-        (draft / _CHECKPOINTS).mkdir()
+    return False
+
+
+def _check(recipe: Recipe, dataset: Dataset, learner: Learner) -> None:
+    """Refuses, before anything is written, episodes that cannot be drawn and learners that cannot learn."""
+    for stream in _STREAMS if recipe.training.steps else ("judgement",):
+        sampler(recipe, dataset, stream, 1)
+    if recipe.training.steps:
+        _optimiser(learner, recipe.training)
+
+
+def _text_of(recipe: Recipe) -> str:
+    return recipe.model_dump_json(indent=2) + "\n"
