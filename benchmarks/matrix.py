@@ -40,13 +40,17 @@ GRADIENT = {"steps": 160, "episodes_per_step": 2, "way": 10, "shot": [1, 3], "qu
 VALIDATION = {"way": 5, "shot": 1, "query": 5, "episodes": 60, "choose_names": False}
 TESTS = {"5-way 1-shot": 1, "5-way 5-shot": 5}
 
-# Where an algorithm's settings differ from its preset, chosen on the valid classes.
+# Where an algorithm's settings differ from its preset, chosen on the valid classes: vectors of length 1 and larger steps.
+LINEAR = {"normalise": True}
 HEADS: dict[str, dict[str, Any]] = {
-    "prototypical": {"scale": 10.0},
-    "matching": {"scale": 10.0},
-    "ridge": {"scale": 10.0},
+    **dict.fromkeys(("prototypical", "matching", "ridge"), {"scale": 10.0}),
+    **dict.fromkeys(("maml", "first-order-maml", "maml++", "anil", "meta-sgd", "reptile"), LINEAR),
 }
-INNER: dict[str, dict[str, Any]] = {}
+INNER: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("maml", "first-order-maml", "maml++", "anil"), {"steps": 3, "rate": 0.5}),
+    "meta-sgd": {"steps": 2, "rate": 0.5},
+    "reptile": {"steps": 5, "rate": 0.2},
+}
 
 
 def main() -> None:
@@ -88,7 +92,7 @@ def recipe_of(encoder: str, algorithm: str, effort: float) -> Recipe:
     inner = dict(INNER.get(algorithm, {}))
     if encoder == "minilm":
         training |= {"trains": "layers", "precision": "bfloat16", "learning_rate": 5e-5, "head_learning_rate": 1e-3}
-        training |= {"steps": 120, "episodes_per_step": 1 if not gradient else 2}
+        training |= {"steps": 60, "episodes_per_step": 2} if gradient else {"steps": 120}
         if gradient and preset.inner.get("moves") == "all":
             inner |= {"moves": "norm", "order": 1}
     else:

@@ -218,7 +218,8 @@ class Induction(Head):
 
     Geng et al. 2019, arXiv:1902.10482, eq. 4 to 11:  e_i = squash(W x_i + b);  d = softmax of the routing logits b_i
     within a class;  c_k = squash(sum_i d_i e_i);  b_i += e_i . c_k;  r_k(q) = w . relu(c_k M_h q) + b.
-    Differs from the paper: cross-entropy in place of the squared error; `n_slices` 32 in place of 100.
+    Differs from the paper: cross-entropy in place of the squared error; `n_slices` 32 in place of 100; the matrices
+    start near the identity, so that the untrained relation is an inner product, from which a few tasks can learn.
     """
 
     def __init__(self, settings: InductionSettings, dim: int) -> None:
@@ -227,8 +228,10 @@ class Induction(Head):
         self.transform = nn.Linear(dim, dim)
         self.slices = nn.Parameter(torch.empty(settings.n_slices, dim, dim))
         self.score = nn.Linear(settings.n_slices, 1)
-        for matrix in self.slices.data:
-            nn.init.xavier_normal_(matrix)
+        for matrix in (self.transform.weight.data, *self.slices.data):
+            nn.init.xavier_normal_(matrix, gain=0.1).add_(torch.eye(dim))
+        nn.init.zeros_(self.transform.bias)
+        nn.init.constant_(self.score.weight, 10 / settings.n_slices)
 
     def fit(self, items: Items) -> State:
         e = squash(self.transform(items.x))  # (n_support, dim)
