@@ -21,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 import kshot
 from kshot.data.catalogue import load_dataset
 from kshot.data.examples import Episode
+from kshot.meta_learner import MetaLearner
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder, encode
 from kshot.models.pretrained import PretrainedSettings
@@ -40,7 +41,9 @@ def main() -> None:
     figures = {}
     for run in sorted(arguments.runs.glob("*/learner")):
         data, _, split = run.parent.name.partition("-")
-        figures[run.parent.name] = measure(run, data, split, encoder, arguments.draws, arguments.shot)
+        learner = kshot.load(run)
+        with encoder.remembering(), learner.learner.encoder.remembering():  # each text is encoded once
+            figures[run.parent.name] = measure(learner, data, split, encoder, arguments.draws, arguments.shot)
         print(run.parent.name, figures[run.parent.name], flush=True)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -50,9 +53,8 @@ def main() -> None:
             print(data, key, f"{np.mean([row[key] for row in rows]):.3f}")
 
 
-def measure(run: Path, data: str, split: str, encoder: Encoder, n_draws: int, shot: int) -> dict[str, float]:
+def measure(learner: MetaLearner, data: str, split: str, encoder: Encoder, n_draws: int, shot: int) -> dict[str, float]:
     """The figures of one split."""
-    learner = kshot.load(run)
     dataset = load_dataset(data, split=split)
     outside = [example.text for example in dataset.out_of_scope]
     ours, theirs, areas, softmax_areas = [], [], [], []
@@ -87,10 +89,9 @@ def logistic(
         found = encode(encoder, encoder.vocabulary.encode(texts)).detach().numpy()
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
-    with encoder.remembering():
-        labels = [episode.classes.index(example.label) for example in episode.support]
-        model = LogisticRegression(max_iter=200).fit(vectors([example.text for example in episode.support]), labels)
-        probabilities = model.predict_proba(vectors([example.text for example in episode.query]))
+    labels = [episode.classes.index(example.label) for example in episode.support]
+    model = LogisticRegression(max_iter=200).fit(vectors([example.text for example in episode.support]), labels)
+    probabilities = model.predict_proba(vectors([example.text for example in episode.query]))
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
 
 

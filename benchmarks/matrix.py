@@ -40,14 +40,14 @@ GRADIENT = {"steps": 160, "episodes_per_step": 2, "way": 10, "shot": [1, 3], "qu
 VALIDATION = {"way": 5, "shot": 1, "query": 5, "episodes": 60, "choose_names": False}
 TESTS = {"5-way 1-shot": 1, "5-way 5-shot": 5}
 
-# Where an algorithm's settings differ from its preset, chosen on the valid classes: vectors of length 1 and larger steps.
-LINEAR = {"normalise": True}
+# Where an algorithm's settings differ from its preset, chosen on `valid`: vectors of length 1, and larger steps.
+GRADIENT_HEADS = ("maml", "first-order-maml", "maml++", "anil", "meta-sgd", "reptile")
 HEADS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("prototypical", "matching", "ridge"), {"scale": 10.0}),
-    **dict.fromkeys(("maml", "first-order-maml", "maml++", "anil", "meta-sgd", "reptile"), LINEAR),
+    **{name: {"scale": 10.0} for name in ("prototypical", "matching", "ridge")},
+    **{name: {"normalise": True} for name in GRADIENT_HEADS},
 }
 INNER: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("maml", "first-order-maml", "maml++", "anil"), {"steps": 3, "rate": 0.5}),
+    **{name: {"steps": 3, "rate": 0.5} for name in ("maml", "first-order-maml", "maml++", "anil")},
     "meta-sgd": {"steps": 2, "rate": 0.5},
     "reptile": {"steps": 5, "rate": 0.2},
 }
