@@ -97,3 +97,20 @@ def test_evaluating_leaves_the_mode_and_the_weights_alone(run: tuple[Path, Path]
     evaluate(learner, EpisodeSampler(examples, way=2, shot=1, query=2, seed=0, n_episodes=3))
     assert learner.training
     assert all((tensor == before[name]).all() for name, tensor in learner.state_dict().items())
+
+
+def test_timing_encodes_every_text_anew(run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from kshot.artefact import load_learner
+    from kshot.models import encoder as encoder_module
+
+    learner, _ = load_learner(run[0])
+    examples = [TextExample(f"{word} {i}", word) for word in ("red", "blue") for i in range(5)]
+    sampler = EpisodeSampler(examples, way=2, shot=1, query=2, seed=0, n_episodes=3)
+    calls = []
+    whole = encoder_module._encode
+    monkeypatch.setattr(encoder_module, "_encode", lambda *given: (calls.append(len(given[1])), whole(*given))[1])
+    with learner.encoder.remembering():
+        evaluate(learner, sampler, time=False)
+        known = len(calls)
+        evaluate(learner, sampler, time=True)
+    assert len(calls) - known == len(sampler)

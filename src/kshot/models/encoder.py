@@ -68,6 +68,15 @@ class Encoder(nn.Module, ABC):
         finally:
             self._remembered = outer
 
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """Encodes every text anew, also inside `remembering`: for timing."""
+        outer, self._remembered = self._remembered, None
+        try:
+            yield
+        finally:
+            self._remembered = outer
+
     def architecture(self) -> dict[str, object]:
         """Whatever `settings` do not say about the shape of the network; written beside the weights."""
         return {}
