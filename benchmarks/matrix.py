@@ -47,9 +47,12 @@ HEADS: dict[str, dict[str, Any]] = {
     **{name: {"normalise": True} for name in GRADIENT_HEADS},
 }
 INNER: dict[str, dict[str, Any]] = {
-    **{name: {"steps": 3, "rate": 0.5} for name in ("maml", "first-order-maml", "maml++", "anil")},
-    "meta-sgd": {"steps": 2, "rate": 0.5},
-    "reptile": {"steps": 5, "rate": 0.2},
+    **{
+        name: {"steps": 4, "rate": 0.05, "head_rate": 0.2}
+        for name in ("maml", "first-order-maml", "maml++", "meta-sgd")
+    },
+    "anil": {"steps": 5, "rate": 0.2},
+    "reptile": {"steps": 8, "rate": 0.1, "head_rate": 0.2},
 }
 
 

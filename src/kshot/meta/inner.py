@@ -26,6 +26,7 @@ class InnerSettings(Settings):
         steps: Gradient steps on the support; 0 for none.
         test_steps: Steps when a finished learner adapts; None for `steps`.
         rate: The step size, or its start where rates are learned.
+        head_rate: The step size of the head's tensors; None for the same.
         rates: `fixed`; `step`, one learned rate for each tensor and step (MAML++); `element`, one for each element of
             each tensor (Meta-SGD).
         order: 2 to differentiate through the steps, 1 to take their gradients as constants.
@@ -38,6 +39,7 @@ class InnerSettings(Settings):
     steps: int = Field(0, ge=0)
     test_steps: int | None = Field(None, ge=0)
     rate: float = 0.1
+    head_rate: float | None = Field(None, ge=0)
     rates: Literal["fixed", "step", "element"] = "fixed"
     order: Literal[1, 2] = 2
     moves: str = "none"
@@ -62,9 +64,9 @@ class InnerLoop(nn.Module):
         for name, shape in shapes.items():
             match settings.rates:
                 case "step":
-                    self.rates[_key(name)] = nn.Parameter(torch.full((settings.steps,), settings.rate))
+                    self.rates[_key(name)] = nn.Parameter(torch.full((settings.steps,), self._first_rate(name)))
                 case "element":
-                    self.rates[_key(name)] = nn.Parameter(torch.full(shape, settings.rate))
+                    self.rates[_key(name)] = nn.Parameter(torch.full(shape, self._first_rate(name)))
                 case "fixed":
                     pass
 
@@ -117,9 +119,14 @@ class InnerLoop(nn.Module):
             return tensor
         return tensor.view_as(tensor) if differentiable and tensor.requires_grad else tensor.detach().requires_grad_()
 
+    def _first_rate(self, name: str) -> float:
+        """The set rate of a tensor, which is where a learned one starts."""
+        of_head = self.settings.head_rate
+        return of_head if of_head is not None and name.startswith("head.") else self.settings.rate
+
     def _rate(self, name: str, step: int, state: State) -> Tensor | float:
         if self.settings.rates == "fixed":
-            return self.settings.rate
+            return self._first_rate(name)
         rates: Tensor = self.rates[_key(name)]
         if self.settings.rates == "step":
             return rates[min(step, len(rates) - 1)]
