@@ -2,10 +2,10 @@
 
     python benchmarks/confidence.py                    after accuracy.py
 
-All test classes at once, 5 shots: the expected calibration error (15 bins of equal width; the mean over draws, and of
-all draws together), beside that of scikit-learn's logistic regression on the frozen features; for clinc150 also the
-area under the ROC curve of the out-of-scope score on its 1,200 out-of-scope requests, and of the largest probability.
-Nothing but the support rows is used.
+All test classes at once, 5 shots, every other text a query: the expected calibration error (15 bins of equal width; the
+mean over draws, and of all draws together), beside that of scikit-learn's logistic regression on the frozen features;
+for clinc150 also the area under the ROC curve of the out-of-scope score on its 1,200 out-of-scope requests, and of the
+largest probability. Nothing but the support rows is used.
 """
 
 import argparse
@@ -32,7 +32,7 @@ BINS = 15
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--shot", type=int, default=5)
     parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/confidence.json"))
@@ -58,7 +58,7 @@ def measure(learner: MetaLearner, data: str, split: str, encoder: Encoder, n_dra
     dataset = load_dataset(data, split=split)
     outside = [example.text for example in dataset.out_of_scope]
     ours, theirs, areas, softmax_areas = [], [], [], []
-    for episode in dataset.sampler("test", way="all", shot=shot, query=10, seed=1, n_episodes=n_draws):
+    for episode in dataset.sampler("test", way="all", shot=shot, query="all", seed=1, n_episodes=n_draws):
         task = learner.adapt(episode.support, classes=episode.classes)
         texts = [example.text for example in episode.query]
         truth = np.array([episode.classes.index(example.label) for example in episode.query])
