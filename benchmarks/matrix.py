@@ -48,11 +48,11 @@ HEADS: dict[str, dict[str, Any]] = {
 }
 INNER: dict[str, dict[str, Any]] = {
     **{
-        name: {"steps": 4, "rate": 0.05, "head_rate": 0.2}
+        name: {"steps": 5, "rate": 0.05, "head_rate": 0.1}
         for name in ("maml", "first-order-maml", "maml++", "meta-sgd")
     },
-    "anil": {"steps": 5, "rate": 0.2},
-    "reptile": {"steps": 8, "rate": 0.1, "head_rate": 0.2},
+    "anil": {"steps": 5, "rate": 0.1},
+    "reptile": {"steps": 8, "rate": 0.05, "head_rate": 0.1},
 }
 
 
