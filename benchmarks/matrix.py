@@ -36,8 +36,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "minilm": {"kind": "pretrained", "model": "minilm", "max_length": 64},
 }
 METRIC = {"steps": 240, "episodes_per_step": 1, "way": 20, "shot": [1, 5], "query": 3, "token_cutoff": 0.1}
-GRADIENT = {"steps": 160, "episodes_per_step": 2, "way": 10, "shot": [1, 3], "query": 3, "token_cutoff": 0.1}
-VALIDATION = {"way": 5, "shot": 1, "query": 5, "episodes": 60, "choose_names": False}
+GRADIENT = {"steps": 160, "episodes_per_step": 2, "way": 5, "shot": [1, 5], "query": 4, "token_cutoff": 0.1}
+VALIDATION = {"way": 5, "shot": [1, 5], "query": 5, "episodes": 60, "choose_names": False}
 TESTS = {"5-way 1-shot": 1, "5-way 5-shot": 5}
 
 # Where an algorithm's settings differ from its preset, chosen on `valid`: vectors of length 1, and larger steps.
