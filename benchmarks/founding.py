@@ -5,9 +5,9 @@
 An LSTM (embedding 128, hidden 256, maximum over time, linear layer) is meta-trained by second-order MAML on the
 training tasks of amazon_sentiment, each a domain and a threshold on the stars, and adapts to SST-2 from 5, 10 and 50
 examples a class. Beside it, on the same draws: the same LSTM trained jointly on the same reviews for as many updates
-and fine-tuned, and one that starts from random weights. How long and how fast each adapts is chosen on the `valid` tasks of
-amazon_sentiment. Test: --draws supports out of the training sentences of SST-2, each judged on 50 test sentences a
-class. Writes a JSON file and, with matplotlib, a picture.
+and fine-tuned, and one that starts from random weights. How long and how fast each adapts is chosen on the `valid`
+tasks of amazon_sentiment. Test: --draws supports out of the training sentences of SST-2, each judged on 50 test
+sentences a class. Writes a JSON file and, with matplotlib, a picture.
 """
 
 import argparse
