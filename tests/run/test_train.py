@@ -123,11 +123,14 @@ def test_a_run_killed_while_it_writes_a_checkpoint_has_the_one_before(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_training_leaves_the_global_generator_as_it_was(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("class_names", [False, True])
+def test_training_leaves_the_global_generator_as_it_was(data: Path, tmp_path: Path, class_names: bool) -> None:
+    settings = recipe(data, "relation")
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    train(recipe(data), tmp_path / "run")
+    task = settings.task.model_copy(update={"class_names": class_names})
+    train(settings.model_copy(update={"task": task}), tmp_path / "run")
     assert torch.equal(torch.rand(3), expected)
 
 

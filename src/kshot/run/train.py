@@ -314,7 +314,10 @@ def _best_on_valid(
     learners = [learner]
     if recipe.task.class_names and recipe.validation.choose_names:
         nameless = Classification(recipe.task.model_copy(update={"class_names": False}))
-        learners.append(build_learner(learner.settings, learner.encoder, nameless))
+        with torch.random.fork_rng(devices=[]):  # its first weights are replaced below
+            other = build_learner(learner.settings, learner.encoder, nameless)
+        other.precision = learner.precision
+        learners.append(other.to(next(learner.parameters()).device))
     if len(candidates) * len(learners) == 1:
         return dict(candidates[0][0]), candidates[0][1], learner
     validation = sampler(recipe, dataset, "validation", recipe.validation.episodes)
