@@ -18,7 +18,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -197,8 +196,7 @@ def load_learner(folder: Path) -> tuple[Learner, dict[str, Any]]:
         ) from error
     try:
         task, about = build_task(manifest["task"]), dict(manifest["about"])
-        with torch.random.fork_rng(devices=[]):  # the first weights, which are then replaced
-            learner = build_learner(AlgorithmSettings.model_validate(manifest["algorithm"]), encoder, task)
+        learner = build_learner(AlgorithmSettings.model_validate(manifest["algorithm"]), encoder, task)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(folder / MANIFEST, error) from error
     own = read_tensors(folder / _TENSORS)

@@ -131,9 +131,7 @@ class MetaLearner(
             update={k: v for k, v in changes.items() if v is not None}
         )
         assert isinstance(task_settings, ClassificationSettings)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            other = build_learner(settings, self.learner.encoder, Classification(task_settings))
+        other = build_learner(settings, self.learner.encoder, Classification(task_settings))
         other.to(next(self.learner.parameters()).device)
         other.precision = self.learner.precision
         if same:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from kshot.errors import KshotError, did_you_mean
@@ -125,8 +126,14 @@ def algorithm(name: str) -> Algorithm:
     return ALGORITHMS[name]
 
 
-def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task) -> Learner:
+def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task, *, seed: int = 0) -> Learner:
     """Puts a learner together.
+
+    Args:
+        settings: Which algorithm.
+        encoder: Makes its vectors.
+        task: The kind of problem.
+        seed: Decides the first weights of its heads; the global generator is left as it was.
 
     Raises:
         KshotError: If the algorithm or one of its settings is unknown, or the encoder has tracked batch statistics.
@@ -145,7 +152,9 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task) -> 
     own = dict(encoder.named_parameters())
     selected = select(encoder, inner_settings.moves) if inner_settings.steps else ()
     moves = [name for name in selected if own[name].requires_grad]
-    made = {group: head_type(head_settings, encoder.dim) for group in task.groups}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = {group: head_type(head_settings, encoder.dim) for group in task.groups}
     shapes = {f"encoder.{name}": tuple(own[name].shape) for name in moves}
     for group, head in made.items():
         fits = head.rate_shapes(encoder.dim)

@@ -30,7 +30,7 @@ class InnerSettings(Settings):
         rates: `fixed`; `step`, one learned rate for each tensor and step (MAML++); `element`, one for each element of
             each tensor (Meta-SGD).
         order: 2 to differentiate through the steps, 1 to take their gradients as constants.
-        moves: Which tensors of the encoder move besides the head's: `none`, `all`, `norm`, `lora`, `top:N`.
+        moves: Which tensors of the encoder move besides the head's: `none`, `all`, `layers`, `norm`, `lora`, `top:N`.
         optimiser: `sgd`, or `adam` (order 1 only).
         multi_step: Whether the loss after every step counts in the outer loss, less and less so (MAML++, section 4).
         outer: `gradient` of the query loss, or the `displacement` of the weights (Reptile).

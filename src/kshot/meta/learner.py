@@ -111,7 +111,7 @@ class Learner(nn.Module):
             The mean loss over the episodes, a scalar.
         """
         with twice_differentiable() if self.second_order else nullcontext():
-            if self.moves:
+            if not self.shares_weights:
                 losses = [self._outer_loss(support, query, None, None, progress) for support, query in episodes]
             else:
                 features = iter(self._shared_features([batch for pair in episodes for batch in pair]))

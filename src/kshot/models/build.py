@@ -18,7 +18,6 @@ from kshot.models.scratch import (
     BagSettings,
     CNNSettings,
     LSTMSettings,
-    ScratchSettings,
     Transformer,
     TransformerSettings,
 )
@@ -75,11 +74,7 @@ def load_encoder(folder: Path) -> Encoder:
             )
         else:
             shape = description["architecture"]
-            table = torch.empty(shape["n_tokens"], shape["embedding_dim"]) if _has_given_table(settings) else None
+            table = torch.empty(shape["n_tokens"], shape["embedding_dim"]) if settings.embeddings is not None else None
             encoder = _SCRATCH[settings.kind](settings, vocabulary, table)
     encoder.load_state_dict(load_file(folder / _WEIGHTS))
     return encoder
-
-
-def _has_given_table(settings: ScratchSettings) -> bool:
-    return settings.embeddings is not None

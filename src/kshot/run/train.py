@@ -96,9 +96,7 @@ def start_learner(recipe: Recipe, dataset: Dataset) -> Learner:
     """Builds the learner of a recipe with its first weights; what does not learn is frozen."""
     texts = [example.text for example in dataset.train]
     encoder = build_encoder(recipe.encoder, texts, seed=recipe.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        learner = build_learner(recipe.algorithm, encoder, Classification(recipe.task))
+    learner = build_learner(recipe.algorithm, encoder, Classification(recipe.task), seed=recipe.seed)
     chosen = set(select(encoder, recipe.training.trains))
     for name, tensor in encoder.named_parameters():
         tensor.requires_grad_(tensor.requires_grad and name in chosen)
@@ -121,8 +119,7 @@ def sampler(recipe: Recipe, dataset: Dataset, stream: str, n_episodes: int) -> E
     )
 
 
-# -- the outer loop
-# --------------------------------------------------------------------------------------------------------
+# -- the outer loop ----------------------------------------------------------------------------------------------------
 
 
 def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -> int:
@@ -314,8 +311,7 @@ def _best_on_valid(
     learners = [learner]
     if recipe.task.class_names and recipe.validation.choose_names:
         nameless = Classification(recipe.task.model_copy(update={"class_names": False}))
-        with torch.random.fork_rng(devices=[]):  # its first weights are replaced below
-            other = build_learner(learner.settings, learner.encoder, nameless)
+        other = build_learner(learner.settings, learner.encoder, nameless)
         other.precision = learner.precision
         learners.append(other.to(next(learner.parameters()).device))
     if len(candidates) * len(learners) == 1:
