@@ -2,6 +2,29 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Protocol
+
+from kshot.data.tags import Span, spans_of
+
+
+class Example(Protocol):
+    """Something labelled, of any kind of task."""
+
+    @property
+    def text(self) -> str:
+        """Its words, by which the same example is known again."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes that it shows, each once."""
+
+    @property
+    def task(self) -> str:
+        """The named task that it belongs to (a domain, a user); empty if the data set has none."""
+
+    @property
+    def part(self) -> str:
+        """``train``, ``valid`` or ``test`` where the source splits by example; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +43,43 @@ class TextExample:
     task: str = ""
     part: str = ""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its class."""
+        return (self.label,)
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedExample:
+    """One sentence with its entities.
+
+    Attributes:
+        tokens: Its words.
+        tags: One for each word, in BIO (IOB2): `B-TYPE` where an entity begins, `I-TYPE` where it goes on, `O` elsewhere.
+        task: As in `TextExample`.
+        part: As in `TextExample`.
+    """
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+    task: str = ""
+    part: str = ""
+
+    @property
+    def text(self) -> str:
+        """The words with spaces between them."""
+        return " ".join(self.tokens)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Its entities, in order."""
+        return spans_of(self.tags)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The types of its entities, each once, in the order in which they come."""
+        return tuple(dict.fromkeys(tag[2:] for tag in self.tags if tag.startswith("B-")))
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -32,8 +92,8 @@ class Episode:
         index: The number of the episode in its sampler.
     """
 
-    support: tuple[TextExample, ...]
-    query: tuple[TextExample, ...]
+    support: tuple[Example, ...]
+    query: tuple[Example, ...]
     classes: tuple[str, ...]
     index: int
 
@@ -44,6 +104,6 @@ class Episode:
 
     @property
     def shots(self) -> dict[str, int]:
-        """The number of support examples of each class."""
-        counts = Counter(example.label for example in self.support)
+        """The number of support examples that show each class."""
+        counts = Counter(label for example in self.support for label in example.labels)
         return {name: counts[name] for name in self.classes}
