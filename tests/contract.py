@@ -65,7 +65,7 @@ def predict(learner: Learner, pair: Pair) -> Tensor:
 
 def query_loss(learner: Learner, pair: Pair) -> float:
     """The cross-entropy of the query after adapting to the support."""
-    return float(F.cross_entropy(predict(learner, pair), pair[1].labels["label"]))
+    return float(F.cross_entropy(predict(learner, pair), pair[1].groups["label"].labels))
 
 
 def snapshot(learner: Learner) -> dict[str, Tensor]:

@@ -4,17 +4,21 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import kshot.adapted
+import kshot.classifier
 from contract import learner as toy_learner
-from kshot.adapted import Adapted
+from kshot.classifier import AdaptedClassifier
 from kshot.errors import KshotError
 from kshot.meta.algorithms import ALGORITHMS
 from kshot.meta_learner import MetaLearner, load, load_task
+from kshot.models.encoder import Encoder
+from kshot.models.vocabulary import TokenIds
 from toy import CLASSES, episode, scratch
 from users import LABELS, QUERIES, TEXTS, meta_learner, task
 
@@ -70,17 +74,17 @@ def test_one_text_in_place_of_a_list_is_refused() -> None:
 
 def test_many_texts_go_in_blocks_and_each_once_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     adapted, seen = task(), []
-    encode = type(adapted.learner.learner).features
+    encode = type(adapted.learner.learner).vectors
     monkeypatch.setattr(
         type(adapted.learner.learner),
-        "features",
+        "vectors",
         lambda self, batch, state=None: (seen.append(len(batch.texts)), encode(self, batch, state))[1],
     )
-    monkeypatch.setattr(kshot.adapted, "BLOCK", 8)
+    monkeypatch.setattr(kshot.classifier, "BLOCK", 8)
     texts = [QUERIES[0]] * 8 + QUERIES[:4] * 2 + QUERIES[:2]
     blocks = adapted.predict_proba(texts)
     assert seen == [1, 4, 2]
-    monkeypatch.setattr(kshot.adapted, "BLOCK", 1024)
+    monkeypatch.setattr(kshot.classifier, "BLOCK", 1024)
     assert np.allclose(blocks, adapted.predict_proba(texts), atol=1e-6)
 
 
@@ -116,7 +120,7 @@ def test_adapting_leaves_the_learner_as_it_was() -> None:
 # -- classes that come and go ------------------------------------------------------------------------------------------
 
 
-def same(one: Adapted, other: Adapted, atol: float = 1e-5) -> None:
+def same(one: AdaptedClassifier, other: AdaptedClassifier, atol: float = 1e-5) -> None:
     assert one.classes == other.classes
     assert one.temperature == pytest.approx(other.temperature, rel=1e-4)
     assert one.scope.threshold == pytest.approx(other.scope.threshold, abs=1e-5)
@@ -157,7 +161,9 @@ def test_texts_that_are_known_are_not_encoded_again(monkeypatch: pytest.MonkeyPa
     encoded: list[int] = []
     encode = kshot.adapted.encode
     monkeypatch.setattr(
-        kshot.adapted, "encode", lambda e, texts, *rest: (encoded.append(len(texts)), encode(e, texts, *rest))[1]
+        kshot.adapted,
+        "encode",
+        lambda e, texts, *rest, **own: (encoded.append(len(texts)), encode(e, texts, *rest, **own))[1],
     )
     for each in (adapted, load_task(tmp_path / "task")):
         each.add_class("new", ["something else entirely"])

@@ -67,10 +67,11 @@ def test_the_left_out_text_does_not_take_part() -> None:
     """A class that is told apart by nothing but its own text must look hard when that text is left out."""
     learner = toy_learner("nearest-neighbour", scratch("cnn"), class_names=False)
     support, _ = pair(learner, episode(shots=(3, 3, 3)))
-    random = replace(support, labels={"label": support.labels["label"][torch.randperm(9)]})
-    features = learner.features(support)
-    fitted = calibrate(learner, support, features, n_texts=9, prior=1.0)
-    shuffled = calibrate(learner, random, features, n_texts=9, prior=1.0)
+    group = support.groups["label"]
+    random = replace(support, groups={"label": replace(group, labels=group.labels[torch.randperm(9)])})
+    vectors = learner.vectors(support)
+    fitted = calibrate(learner, support, vectors, n_texts=9, prior=1.0)
+    shuffled = calibrate(learner, random, vectors, n_texts=9, prior=1.0)
     assert shuffled > fitted
 
 

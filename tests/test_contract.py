@@ -113,14 +113,10 @@ def test_a_query_is_judged_alone(made: Learner) -> None:
 
 def _part(batch: Batch, rows: list[int]) -> Batch:
     """Some of the items of a batch, with their texts alone."""
-    texts = [int(batch.rows[row]) for row in rows]
-    return replace(
-        batch,
-        texts=tuple(batch.texts[text] for text in texts),
-        rows=torch.arange(len(rows)),
-        labels={group: labels[rows] for group, labels in batch.labels.items()},
-        weights=batch.weights[rows],
-    )
+    group = batch.groups["label"].part(torch.tensor(rows))
+    texts = [int(row) for row in group.rows]
+    alone = replace(group, rows=torch.arange(len(rows)))
+    return Batch(texts=tuple(batch.texts[text] for text in texts), groups={"label": alone})
 
 
 @every_encoder

@@ -3,7 +3,7 @@
 from functools import cache
 
 from contract import learner
-from kshot.adapted import Adapted
+from kshot.classifier import AdaptedClassifier
 from kshot.data.examples import TextExample
 from kshot.meta_learner import MetaLearner
 from toy import CLASSES, episode, scratch
@@ -20,7 +20,7 @@ def meta_learner(algorithm: str = "prototypical", kind: str = "cnn", class_names
     return MetaLearner(learner(algorithm, scratch(kind), class_names=class_names), {"title": "toy"})
 
 
-def task(algorithm: str = "prototypical", kind: str = "cnn") -> Adapted:
+def task(algorithm: str = "prototypical", kind: str = "cnn") -> AdaptedClassifier:
     """A tiny learner's adapted task."""
     return meta_learner(algorithm, kind).adapt(TEXTS, LABELS)
 

@@ -12,20 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kshot.adapted import Adapted as Adapted
-    from kshot.adapted import Prediction as Prediction
+    from kshot.classifier import AdaptedClassifier as AdaptedClassifier
+    from kshot.classifier import Prediction as Prediction
+    from kshot.data.examples import TaggedExample as TaggedExample
     from kshot.data.examples import TextExample as TextExample
     from kshot.errors import KshotError as KshotError
     from kshot.estimator import FewShotClassifier as FewShotClassifier
     from kshot.meta_learner import MetaLearner as MetaLearner
     from kshot.meta_learner import load as load
     from kshot.meta_learner import load_task as load_task
+    from kshot.tagger import AdaptedTagger as AdaptedTagger
+    from kshot.tagger import Entity as Entity
+    from kshot.tagger import Tagged as Tagged
 
 _PLACES = {
     "Adapted": "kshot.adapted",
+    "AdaptedClassifier": "kshot.classifier",
+    "AdaptedTagger": "kshot.tagger",
+    "Entity": "kshot.tagger",
     "FewShotClassifier": "kshot.estimator",
     "KshotError": "kshot.errors",
     "MetaLearner": "kshot.meta_learner",
-    "Prediction": "kshot.adapted",
+    "Prediction": "kshot.classifier",
+    "Tagged": "kshot.tagger",
+    "TaggedExample": "kshot.data.examples",
     "TextExample": "kshot.data.examples",
     "load": "kshot.meta_learner",
     "load_task": "kshot.meta_learner",

@@ -1,191 +1,147 @@
-"""An adapted task: what learning from a few examples leaves a user with."""
+"""An adapted task: what learning from a few examples leaves a user with, whatever the kind of task."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from kshot.artefact import MANIFEST, new_folder, read_manifest, read_tensors, save_learner, write_manifest
-from kshot.calibration import GROUP, calibrate, prior_temperature
-from kshot.data.examples import TextExample
-from kshot.errors import KshotError, did_you_mean
-from kshot.inputs import check_examples, check_task, check_texts
+from kshot.data.examples import Example
+from kshot.errors import KshotError
 from kshot.meta.learner import Learner
 from kshot.meta.state import State, part_of, with_prefix
-from kshot.models.encoder import encode
-from kshot.scope import Scope, fit_scope
+from kshot.models.encoder import encode, n_vectors, vector_keys
 from kshot.settings import Settings
-from kshot.tasks.base import Batch
+from kshot.tasks.base import Batch, Task
 
 if TYPE_CHECKING:
     from kshot.meta_learner import MetaLearner
 
-BLOCK = 1024  # texts that are scored together, so that memory does not grow with their number
 _TENSORS = "state.safetensors"
 _BUNDLED = "learner"
 _NEARBY = 3  # steps up to a folder that a learner and a task share
 
 Vectors = Mapping[bytes, Tensor]
-"""The vectors of texts, (dim,) each, by their token numbers."""
+"""The vectors of texts or of their words, (1 or n_words, dim) each, by `vector_keys`."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a task makes of a text.
+class LearnerReference(Settings):
+    """Where the learner of a saved task is.
 
     Attributes:
-        label: The likeliest class.
-        confidence: Its probability, calibrated on the support.
-        out_of_scope: How likely the text belongs to none of the classes: 0 for one as similar to a class as that
-            class's own texts are, 1 for one that has nothing in common with any; may be a little outside of both.
-        in_scope: Whether that is no more than the task's threshold.
-        probabilities: The probability of every class, the likeliest first.
+        path: Its folder, relative where that is near.
+        fingerprint: `MetaLearner.fingerprint`.
     """
 
-    label: str
-    confidence: float
-    out_of_scope: float
-    in_scope: bool
-    probabilities: dict[str, float] = field(repr=False)
+    path: str
+    fingerprint: str
+
+
+class Manifest(Settings):
+    """What `kshot.json` of a task says.
+
+    Attributes:
+        classes: The names of the classes.
+        examples: The support, as pairs: text and label, or words and tags.
+        temperature: What scores are divided by.
+        threshold: See `kshot.scope.Scope`; of classifiers.
+        learner: Where the learner is.
+    """
+
+    classes: tuple[str, ...]
+    examples: tuple[tuple[Any, Any], ...]
+    temperature: float
+    threshold: float | None = None
+    learner: LearnerReference
 
 
 @dataclass(frozen=True, eq=False)
-class Adapted:
+class Adapted(ABC):
     """A learner that has learned a task; made by `MetaLearner.adapt` and `kshot.load_task`.
 
     It never changes, and any number of threads may use it and other tasks of its learner at once.
 
     Attributes:
         learner: What it was adapted from.
-        classes: The names of the classes; columns of probabilities are in this order.
+        classes: The names of the classes.
         examples: The support set.
-        temperature: What logits are divided by, found from the support (`kshot.calibration`).
-        scope: What out-of-scope scores come from (`kshot.scope`).
+        temperature: What scores are divided by, found from the support (`kshot.calibration`).
     """
 
     learner: "MetaLearner"
     classes: tuple[str, ...]
-    examples: tuple[TextExample, ...]
+    examples: tuple[Any, ...]
     temperature: float
-    scope: Scope
     _state: State
     _vectors: Tensor | None  # of the support's distinct texts; None if the inner loop moves the encoder
 
-    # -- predicting ----------------------------------------------------------------------------------------------------
+    task_type: ClassVar[type[Task]]
 
-    def predict(self, texts: Iterable[str]) -> list[Prediction]:
+    @classmethod
+    @abstractmethod
+    def checked(cls, examples: Iterable[Any], labels: Iterable[object] | None) -> tuple[Any, ...]:
+        """Makes examples of what a user gave; without labels, of examples alone.
+
+        Raises:
+            KshotError: If they cannot be used.
+        """
+
+    @abstractmethod
+    def predict(self, texts: Iterable[Any]) -> list[Any]:
         """Labels texts.
 
         Raises:
             KshotError: If one of them is not a text.
         """
-        return [prediction for block in self._blocks(texts) for prediction in self._predictions(*block)]
 
-    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
-        """Returns the probability of each class, (n_texts, n_classes), calibrated on the support.
+    @classmethod
+    @abstractmethod
+    def learn(
+        cls,
+        learner: "MetaLearner",
+        examples: Sequence[Any],
+        classes: Sequence[str],
+        *,
+        known: Vectors | None = None,
+    ) -> Self:
+        """Adapts a learner to a task.
 
-        Raises:
-            KshotError: If one of them is not a text.
-        """
-        blocks = [probabilities for probabilities, _ in self._blocks(texts)]
-        return np.concatenate(blocks) if blocks else np.empty((0, len(self.classes)))
-
-    def out_of_scope(self, texts: Iterable[str]) -> NDArray[np.float64]:
-        """Returns how likely each text belongs to none of the classes, (n_texts,); `scope.threshold` is where to cut.
-
-        Raises:
-            KshotError: If one of them is not a text.
-        """
-        blocks = [scores for _, scores in self._blocks(texts)]
-        return np.concatenate(blocks) if blocks else np.empty(0)
-
-    def _blocks(self, texts: Iterable[str]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        checked = check_texts(texts)
-        for start in range(0, len(checked), BLOCK):
-            yield self._score(checked[start : start + BLOCK])
-
-    def _score(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Probabilities (n_texts, n_classes) and out-of-scope scores (n_texts,)."""
-        core = self.learner.learner
-        distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        examples = [TextExample(text, "") for text in distinct]
-        batch = core.task.collate(examples, self.classes, core.encoder.vocabulary, support=False)
-        with torch.no_grad():
-            features = core.features(batch, self._state)
-            logits = core.logits(self._state, batch, features)[GROUP]
-            probabilities = (logits.cpu().double() / self.temperature).softmax(dim=-1).numpy()
-            scores = self.scope.score(features[GROUP].cpu()).double().numpy()
-        rows = [distinct[text] for text in texts]
-        return probabilities[rows], scores[rows]
-
-    def _predictions(self, probabilities: NDArray[np.float64], scores: NDArray[np.float64]) -> Iterator[Prediction]:
-        order = np.argsort(-probabilities, axis=1, kind="stable")
-        for row, score, ranks in zip(probabilities.tolist(), scores.tolist(), order.tolist(), strict=True):
-            ranked = {self.classes[rank]: row[rank] for rank in ranks}
-            best = self.classes[ranks[0]]
-            yield Prediction(best, ranked[best], score, score <= self.scope.threshold, ranked)
-
-    # -- other classes and examples ------------------------------------------------------------------------------------
-
-    def add_class(self, label: str, texts: Iterable[str]) -> "Adapted":
-        """Returns a task with one class more, adapted anew; nothing is meta-trained.
+        Args:
+            learner: The learner.
+            examples: The support set.
+            classes: The names of the classes.
+            known: Vectors of texts that need not be encoded again.
 
         Raises:
-            KshotError: If there is such a class, or a text cannot be used.
+            KshotError: If the examples do not make a task, or the inner loop diverges.
         """
-        if label in self.classes:
-            raise KshotError(f'There is a class "{label}" already; add_examples adds texts to it.')
-        checked = check_texts(texts)
-        if not checked:
-            raise KshotError(f'The class "{label}" has no example; give at least one.')
-        new = check_examples(checked, [label] * len(checked))
-        return self._with((*self.examples, *new), (*self.classes, new[0].label))
 
-    def add_examples(self, texts: Iterable[str], labels: Iterable[object]) -> "Adapted":
-        """Returns a task with more examples of its classes, adapted anew.
+    @classmethod
+    @abstractmethod
+    def _restored(cls, learner: "MetaLearner", manifest: Manifest, state: State, tensors: Mapping[str, Tensor]) -> Self:
+        """What was saved; raises KeyError for a tensor that is missing."""
 
-        Raises:
-            KshotError: If a class is unknown, or a text or label cannot be used.
-        """
-        new = check_examples(texts, labels)
-        for example in new:
-            if example.label not in self.classes:
-                hint = did_you_mean(example.label, self.classes)
-                raise KshotError(f'There is no class "{example.label}"; add_class adds one.{hint}')
-        return self._with((*self.examples, *new), self.classes)
+    @abstractmethod
+    def _pairs(self) -> tuple[tuple[Any, Any], ...]:
+        """The examples as the manifest keeps them."""
 
-    def remove_class(self, label: str) -> "Adapted":
-        """Returns a task without one of its classes, adapted anew.
-
-        Raises:
-            KshotError: If there is no such class, or only two are left.
-        """
-        if label not in self.classes:
-            raise KshotError(
-                f'There is no class "{label}".{did_you_mean(label, self.classes)} Known: {", ".join(self.classes)}.'
-            )
-        if len(self.classes) == 2:
-            raise KshotError(f'Without "{label}" there is one class only; add another before you remove it.')
-        kept = tuple(example for example in self.examples if example.label != label)
-        return self._with(kept, tuple(name for name in self.classes if name != label))
-
-    def _with(self, examples: tuple[TextExample, ...], classes: tuple[str, ...]) -> "Adapted":
-        return learn(self.learner, examples, classes, known=self._known())
+    def _with(self, examples: tuple[Any, ...], classes: tuple[str, ...]) -> Self:
+        return self.learn(self.learner, examples, classes, known=self._known())
 
     def _known(self) -> Vectors:
         """The vectors of the support's texts, so that they need not be encoded again."""
         if self._vectors is None:
             return {}
-        texts = _support(self.learner.learner, self.examples, self.classes).texts
-        return {text.tobytes(): vector for text, vector in zip(texts, self._vectors, strict=True)}
+        batch = support_batch(self.learner.learner, self.examples, self.classes)
+        parts = torch.split(self._vectors, n_vectors(batch.texts, batch.words))
+        return dict(zip(vector_keys(batch.texts, batch.words), parts, strict=True))
 
     # -- saving --------------------------------------------------------------------------------------------------------
 
@@ -205,64 +161,85 @@ class Adapted:
         folder = Path(path).absolute()
         check_replaceable(folder, "task")
         home = None if bundle else self.learner.home
-        reference = _Reference(
-            path=_BUNDLED if home is None else _way_to(home, folder), fingerprint=self.learner.fingerprint
-        )
-        manifest = _Manifest(
+        where = _BUNDLED if home is None else _way_to(home, folder)
+        manifest = Manifest(
             classes=self.classes,
-            examples=tuple((example.text, example.label) for example in self.examples),
+            examples=self._pairs(),
             temperature=self.temperature,
-            threshold=self.scope.threshold,
-            learner=reference,
+            threshold=self._threshold(),
+            learner=LearnerReference(path=where, fingerprint=self.learner.fingerprint),
         )
-        tensors = with_prefix(self._state, "state") | {
-            "scope.centres": self.scope.centres,
-            "scope.tightness": self.scope.tightness,
-        }
+        tensors = with_prefix(self._state, "state") | self._tensors()
         if self._vectors is not None:
             tensors["support.vectors"] = self._vectors
         with new_folder(folder) as draft:
-            write_manifest(draft, "task", manifest.model_dump(mode="json"))
+            write_manifest(draft, "task", manifest.model_dump(mode="json", exclude_none=True))
             save_file({name: tensor.cpu().clone().contiguous() for name, tensor in tensors.items()}, draft / _TENSORS)
             if home is None:
                 save_learner(self.learner.learner, draft / _BUNDLED, about=self.learner.about)
 
+    def _threshold(self) -> float | None:
+        return None
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What is kept beside the State."""
+        return {}
+
     def __repr__(self) -> str:
         name = self.learner.learner.settings.name
-        return f"<Adapted: {len(self.classes)} classes, {len(self.examples)} examples, {name}>"
+        return f"<{type(self).__name__}: {len(self.classes)} classes, {len(self.examples)} examples, {name}>"
 
 
-def learn(
-    learner: "MetaLearner", examples: Sequence[TextExample], classes: Sequence[str], *, known: Vectors | None = None
-) -> Adapted:
-    """Adapts a learner to a task.
+# -- adapting ----------------------------------------------------------------------------------------------------------
 
-    Args:
-        learner: The learner.
-        examples: The support set.
-        classes: The names of the classes.
-        known: Vectors of texts that need not be encoded again.
+
+def support_batch(core: Learner, examples: Sequence[Example], classes: Sequence[str]) -> Batch:
+    """A support set as a learner takes it."""
+    return core.task.collate(examples, classes, core.encoder.vocabulary, support=True)
+
+
+def learn_state(core: Learner, support: Batch, known: Vectors | None) -> tuple[State, Tensor | None]:
+    """Adapts a learner.
+
+    Returns:
+        The State, and the vectors of the support; None if the inner loop moves the encoder.
 
     Raises:
-        KshotError: If the examples do not make a task, or the inner loop diverges.
+        KshotError: If the inner loop diverges.
     """
-    check_task(examples, classes)
-    core = learner.learner
-    support = _support(core, examples, classes)
     vectors = None if core.moves else _encode(core, support, known or {})
-    features = None if vectors is None else core.task.features(lambda _: vectors, support)
-    state = core.adapt(support, features)
-    _check_finite(state, core)
-    prior = prior_temperature(learner.about, core.settings.name)
-    temperature = calibrate(core, support, features, n_texts=len(examples), prior=prior)
+    state = core.adapt(support, vectors)
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        raise KshotError(
+            f"Adapting by {core.settings.name} diverged: the steps of its inner loop are too large for this task; "
+            f"meta-train with a smaller algorithm.inner.rate than {core.inner.settings.rate}."
+        )
+    return state, vectors
+
+
+def _encode(core: Learner, batch: Batch, known: Vectors) -> Tensor:
+    """The vectors of a batch, (n_vectors, dim)."""
+    keys = vector_keys(batch.texts, batch.words)
+    missing = {key: row for row, key in enumerate(keys) if key not in known}
+    texts = [batch.texts[row] for row in missing.values()]
+    words = None if batch.words is None else [batch.words[row] for row in missing.values()]
     with torch.no_grad():
-        x = (core.features(support, state) if features is None else features)[GROUP].cpu()
-        scope = fit_scope(x, support.labels[GROUP], support.weights, n_texts=len(examples), n_classes=len(classes))
-    return Adapted(learner, tuple(classes), tuple(examples), temperature, scope, state, vectors)
+        vectors = encode(core.encoder, texts, None, core.precision, words=words)
+    parts = torch.split(vectors, n_vectors(texts, words))
+    found = {**known, **dict(zip(missing, parts, strict=True))}
+    return torch.cat([found[key] for key in keys])
 
 
-def load_adapted(folder: Path, learner: "MetaLearner") -> Adapted:
+# -- loading -----------------------------------------------------------------------------------------------------------
+
+
+def load_adapted(folder: Path, learner: "MetaLearner", kind: type[Adapted]) -> Adapted:
     """Reads a task of a learner that was loaded before.
+
+    Args:
+        folder: The task's folder.
+        learner: Its learner.
+        kind: What tasks of that learner are.
 
     Raises:
         KshotError: If the folder is missing, incomplete, damaged or of a newer format, or if it belongs to another
@@ -276,25 +253,16 @@ def load_adapted(folder: Path, learner: "MetaLearner") -> Adapted:
             "have changed; adapt the task again, or give the learner as it was."
         )
     tensors = read_tensors(folder / _TENSORS)
-    state, support = part_of(tensors, "state"), tensors.get("support.vectors")
+    device = next(learner.learner.parameters()).device
+    state = {name: tensor.to(device) for name, tensor in part_of(tensors, "state").items()}
+    if "support.vectors" in tensors:
+        tensors["support.vectors"] = tensors["support.vectors"].to(device)
     try:
-        scope = Scope(tensors["scope.centres"], tensors["scope.tightness"], manifest.threshold)
+        return kind._restored(learner, manifest, state, tensors)
     except KeyError as error:
         raise KshotError(
             f"{folder / _TENSORS} is damaged: it has no {error}; restore it from a copy or make it again."
         ) from error
-    device = next(learner.learner.parameters()).device
-    examples = tuple(TextExample(text, label) for text, label in manifest.examples)
-    placed = {name: tensor.to(device) for name, tensor in state.items()}
-    return Adapted(
-        learner,
-        manifest.classes,
-        examples,
-        manifest.temperature,
-        scope,
-        placed,
-        None if support is None else support.to(device),
-    )
 
 
 def learner_of(folder: Path) -> Path:
@@ -327,25 +295,12 @@ def check_replaceable(folder: Path, kind: str) -> None:
     read_manifest(folder, kind)
 
 
-class _Reference(Settings):
-    path: str
-    fingerprint: str
-
-
-class _Manifest(Settings):
-    classes: tuple[str, ...]
-    examples: tuple[tuple[str, str], ...]
-    temperature: float
-    threshold: float
-    learner: _Reference
-
-
-def _read(folder: Path) -> _Manifest:
+def _read(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise KshotError(f"{folder} does not exist; give the folder of a task, as kshot adapt wrote it.")
     values = read_manifest(folder, "task")
     try:
-        return _Manifest.model_validate({key: value for key, value in values.items() if key not in ("format", "kind")})
+        return Manifest.model_validate({key: value for key, value in values.items() if key not in ("format", "kind")})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -358,24 +313,3 @@ def _way_to(home: Path, folder: Path) -> str:
     """A relative path where the two lie near each other, so that both can be moved together."""
     way = relpath(home, folder)
     return way if Path(way).parts.count("..") <= _NEARBY else str(home)
-
-
-def _support(core: Learner, examples: Sequence[TextExample], classes: Sequence[str]) -> Batch:
-    return core.task.collate(examples, classes, core.encoder.vocabulary, support=True)
-
-
-def _encode(core: Learner, batch: Batch, known: Vectors) -> Tensor:
-    """The vectors of a batch's distinct texts, (n_texts, dim)."""
-    keys = [text.tobytes() for text in batch.texts]
-    missing = {key: text for key, text in zip(keys, batch.texts, strict=True) if key not in known}
-    with torch.no_grad():
-        vectors = dict(zip(missing, encode(core.encoder, list(missing.values()), None, core.precision), strict=True))
-    return torch.stack([known[key] if key in known else vectors[key] for key in keys])
-
-
-def _check_finite(state: State, core: Learner) -> None:
-    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
-        raise KshotError(
-            f"Adapting by {core.settings.name} diverged: the steps of its inner loop are too large for this task; "
-            f"meta-train with a smaller algorithm.inner.rate than {core.inner.settings.rate}."
-        )

@@ -162,7 +162,7 @@ def save_learner(learner: Learner, folder: Path, *, about: Mapping[str, Any]) ->
         KshotError: If the folder cannot be written.
     """
     with new_folder(folder) as draft:
-        algorithm = learner.settings.model_dump(mode="json")
+        algorithm = learner.settings.describe()
         values = {"algorithm": algorithm, "task": describe_task(learner.task), "about": dict(about)}
         write_manifest(draft, "learner", values)
         save_encoder(learner.encoder, draft)

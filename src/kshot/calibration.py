@@ -13,17 +13,18 @@ prior keeps a handful of texts, all of them right, from giving a temperature of 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kshot.meta.learner import Features, Learner, Pair
+from kshot.data.examples import TaggedExample
+from kshot.meta.learner import Learner, Pair
+from kshot.meta.state import State
 from kshot.tasks.base import Batch
+from kshot.tasks.classification import GROUP
 
-GROUP = "label"
 PRIOR_ROWS = 2.0
 MAX_FOLDS = 5
 MAX_FOLDS_MOVING = 2  # each costs an adaptation where the inner loop moves the encoder
@@ -42,17 +43,29 @@ def prior_temperature(about: Mapping[str, Any], algorithm: str) -> float:
 
 def measure_prior(learner: Learner, episodes: Sequence[Pair]) -> float:
     """The one temperature that suits some episodes; best of one shot, of classes that it was not trained on."""
-    logits, labels = [], []
     with torch.no_grad():
-        for support, query in episodes:
-            logits.append(learner.logits(learner.adapt(support), query)[GROUP].cpu())
-            labels.append(query.labels[GROUP])
-    widest = max(each.shape[-1] for each in logits)
-    padded = [F.pad(each, (0, widest - each.shape[-1]), value=-math.inf) for each in logits]
-    return fit_temperature(torch.cat(padded), torch.cat(labels), prior=1.0, prior_rows=0.0)
+        scored = [_scored(learner, learner.adapt(support), query) for support, query in episodes]
+    return fit_temperature(*_together(scored), prior=1.0, prior_rows=0.0)
 
 
-def calibrate(learner: Learner, support: Batch, features: Features | None, *, n_texts: int, prior: float) -> float:
+def _scored(learner: Learner, state: State, query: Batch) -> list[tuple[Tensor, Tensor]]:
+    """The logits and the labels of the items of each group that have a label."""
+    scored = []
+    for name, logits in learner.logits(state, query).items():
+        labels = query.groups[name].labels
+        scored.append((logits.cpu()[labels >= 0], labels[labels >= 0]))
+    return scored
+
+
+def _together(scored: Sequence[Sequence[tuple[Tensor, Tensor]]]) -> tuple[Tensor, Tensor]:
+    """Logits of different numbers of labels one below the other: (n_items, most labels), (n_items,)."""
+    flat = [pair for each in scored for pair in each]
+    widest = max(logits.shape[-1] for logits, _ in flat)
+    padded = [F.pad(logits, (0, widest - logits.shape[-1]), value=-math.inf) for logits, _ in flat]
+    return torch.cat(padded), torch.cat([labels for _, labels in flat])
+
+
+def calibrate(learner: Learner, support: Batch, vectors: Tensor | None, *, n_texts: int, prior: float) -> float:
     """Finds a task's temperature by leaving support texts out.
 
     Fold k leaves out the k-th text of every class that has at least two, so that no class is ever without an example.
@@ -60,16 +73,48 @@ def calibrate(learner: Learner, support: Batch, features: Features | None, *, n_
     Args:
         learner: The learner.
         support: The task's support set; its first `n_texts` items are texts, the others are class names.
-        features: The vectors of its items, or None if the inner loop moves the encoder.
+        vectors: Its vectors, or None if the inner loop moves the encoder.
         n_texts: The number of support texts.
         prior: The temperature where there is nothing to go by, as with one example a class.
     """
-    folds = left_out_folds(support.labels[GROUP][:n_texts], MAX_FOLDS_MOVING if learner.moves else MAX_FOLDS)
+    folds = left_out_folds(support.groups[GROUP].labels[:n_texts], MAX_FOLDS_MOVING if learner.moves else MAX_FOLDS)
     if not folds:
         return prior
-    scored = [_left_out(learner, support, features, fold) for fold in folds]
+    scored = [_left_out(learner, support, vectors, fold) for fold in folds]
     logits, labels = (torch.cat(parts) for parts in zip(*scored, strict=True))
     return fit_temperature(logits, labels, prior=prior)
+
+
+def calibrate_sentences(
+    learner: Learner, examples: Sequence[TaggedExample], classes: Sequence[str], *, prior: float
+) -> float:
+    """Finds the temperature of a tagger by leaving support sentences out.
+
+    Sentences are dealt out to folds; only types that the others show as well are judged in a fold.
+
+    Args:
+        learner: The learner.
+        examples: The support set.
+        classes: The names of the types.
+        prior: The temperature where there is nothing to go by, as with one sentence.
+    """
+    n_folds = min(len(examples), MAX_FOLDS_MOVING if learner.moves else MAX_FOLDS)
+    scored = []
+    for fold in range(n_folds if n_folds > 1 else 0):
+        kept = [each for place, each in enumerate(examples) if place % n_folds != fold]
+        left_out = [each for place, each in enumerate(examples) if place % n_folds == fold]
+        shown = {label for each in kept for label in each.labels}
+        known = [name for name in classes if name in shown]
+        if not known:
+            continue
+        support, query = (
+            learner.task.collate(part, known, learner.encoder.vocabulary, support=part is kept)
+            for part in (kept, left_out)
+        )
+        state = learner.adapt(support)
+        with torch.no_grad():
+            scored.append(_scored(learner, state, query))
+    return fit_temperature(*_together(scored), prior=prior) if scored else prior
 
 
 def left_out_folds(labels: Tensor, n_folds: int) -> list[Tensor]:
@@ -103,26 +148,12 @@ def fit_temperature(logits: Tensor, labels: Tensor, *, prior: float, prior_rows:
     return math.exp(grid[best])
 
 
-def _left_out(learner: Learner, support: Batch, features: Features | None, fold: Tensor) -> tuple[Tensor, Tensor]:
+def _left_out(learner: Learner, support: Batch, vectors: Tensor | None, fold: Tensor) -> tuple[Tensor, Tensor]:
     """The logits of the items of a fold by a classifier of the others, and their labels."""
-    kept = torch.ones(len(support.rows), dtype=torch.bool)
+    kept = torch.ones(len(support.groups[GROUP].rows), dtype=torch.bool)
     kept[fold] = False
-    others, left_out = _part(support, torch.nonzero(kept).flatten()), _part(support, fold)
-    if features is None:
-        state = learner.adapt(others)
-        of_left_out = None
-    else:
-        state = learner.adapt(others, _rows(features, torch.nonzero(kept).flatten()))
-        of_left_out = _rows(features, fold)
+    others, left_out = support.part(GROUP, torch.nonzero(kept).flatten()), support.part(GROUP, fold)
+    state = learner.adapt(others, vectors)
     with torch.no_grad():
-        logits = learner.logits(state, left_out, of_left_out)[GROUP]
-    return logits.cpu(), left_out.labels[GROUP]
-
-
-def _part(batch: Batch, rows: Tensor) -> Batch:
-    labels = {group: each[rows] for group, each in batch.labels.items()}
-    return replace(batch, rows=batch.rows[rows], labels=labels, weights=batch.weights[rows])
-
-
-def _rows(features: Features, rows: Tensor) -> Features:
-    return {group: x[rows.to(x.device)] for group, x in features.items()}
+        logits = learner.logits(state, left_out, vectors)[GROUP]
+    return logits.cpu(), left_out.groups[GROUP].labels

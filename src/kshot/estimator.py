@@ -11,7 +11,7 @@ from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from kshot.adapted import Adapted
+from kshot.classifier import AdaptedClassifier
 from kshot.errors import KshotError
 from kshot.inputs import check_labels, check_texts
 from kshot.meta_learner import MetaLearner, default_learner, load
@@ -69,7 +69,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         name_of = dict(zip(numbers.tolist(), names, strict=True))
         ordered = [name_of[number] for number in range(len(self.classes_))]
-        self.task_: Adapted = self._learner().adapt(texts, names, classes=ordered)
+        self.task_: AdaptedClassifier = self._learner().adapt(texts, names, classes=ordered)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
@@ -90,7 +90,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return odds
 
     def out_of_scope(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
-        """Returns how likely each text belongs to none of the classes, (n_texts,); see `Adapted.out_of_scope`."""
+        """Returns how likely each text belongs to none of the classes, (n_texts,): `AdaptedClassifier.out_of_scope`."""
         check_is_fitted(self)
         return self.task_.out_of_scope(_texts(X))
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
-from kshot.data.examples import TextExample
+from kshot.data.examples import TaggedExample, TextExample
+from kshot.data.tags import OUTSIDE, first_problem
 from kshot.errors import KshotError
 
 
@@ -86,6 +87,77 @@ def check_task(examples: Sequence[TextExample], classes: Sequence[str]) -> None:
                 f'The text "{shorten(example.text)}" stands under two labels, "{other}" and "{example.label}"; '
                 "leave it under one."
             )
+
+
+def check_tagged(sentences: Iterable[object], tags: Iterable[object]) -> tuple[TaggedExample, ...]:
+    """Pairs sentences with their tags.
+
+    Args:
+        sentences: Lists of words.
+        tags: For each a list of tags in BIO: `O`, `B-TYPE`, `I-TYPE`.
+
+    Raises:
+        KshotError: If there are not as many of the ones as of the others, in all or in a sentence, if a sentence or a
+            word is empty, or if tags are not BIO.
+    """
+    given, marks = _lists(sentences, "sentence", "words"), _lists(tags, "list of tags", "tags")
+    if len(given) != len(marks):
+        raise KshotError(
+            f"There are {len(given)} sentences and {len(marks)} lists of tags; give one for each sentence."
+        )
+    if not given:
+        raise KshotError("There are no sentences to learn from; give at least one with an entity.")
+    found = []
+    for number, (words, own) in enumerate(zip(given, marks, strict=True), 1):
+        checked, names = check_texts(words, what=f"sentence {number}, word"), [str(tag) for tag in own]
+        if len(checked) != len(names):
+            raise KshotError(
+                f"Sentence {number} has {len(checked)} words and {len(names)} tags; give one tag for each word."
+            )
+        if not checked:
+            raise KshotError(f"Sentence {number} has no words; fill it in or leave it out.")
+        if blank := [place for place, word in enumerate(checked, 1) if not word.strip()]:
+            raise KshotError(f"Word {blank[0]} of sentence {number} is empty; leave it out, with its tag.")
+        if problem := first_problem(names):
+            place, why = problem
+            raise KshotError(
+                f'Sentence {number}, word {place + 1} ("{shorten(checked[place])}"): the tag "{names[place]}" {why}; '
+                "begin each entity with B- and its type."
+            )
+        found.append(TaggedExample(tuple(checked), tuple(names)))
+    return tuple(found)
+
+
+def check_tagged_task(examples: Sequence[TaggedExample], classes: Sequence[str]) -> None:
+    """Checks what only shows in the whole of a task.
+
+    Raises:
+        KshotError: If there is no type, if a type has no mention, or if every word is part of an entity.
+    """
+    seen = {label for each in examples for label in each.labels}
+    if not classes:
+        raise KshotError("No sentence has an entity; tag at least one.")
+    for name in classes:
+        if name not in seen:
+            raise KshotError(f'The type "{name}" has no mention in the sentences; tag one, or leave the type out.')
+    if all(tag != OUTSIDE for each in examples for tag in each.tags):
+        raise KshotError(
+            'Every word is part of an entity, so nothing shows what is none; add a sentence with words tagged "O".'
+        )
+
+
+def _lists(given: Iterable[object], what: str, of: str) -> list[Iterable[object]]:
+    """Lists of something, each a list or a tuple."""
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise KshotError(f"One {what} was given where a list of them is expected.")
+    found: list[Iterable[object]] = []
+    for number, each in enumerate(given, 1):
+        if isinstance(each, (str, bytes)) or not isinstance(each, Iterable):
+            raise KshotError(
+                f"{what.capitalize()} {number} is {_describe(each)}, not a list of {of}; give one for each word."
+            )
+        found.append(each)
+    return found
 
 
 def shorten(text: str, limit: int = 60) -> str:

@@ -10,19 +10,23 @@ from typing import Any
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 
-from kshot.adapted import Adapted, check_replaceable, learn, learner_of, load_adapted
+from kshot.adapted import Adapted, check_replaceable, learner_of, load_adapted
 from kshot.artefact import MANIFEST, load_learner, save_learner
-from kshot.data.examples import TextExample
+from kshot.classifier import AdaptedClassifier
 from kshot.errors import KshotError
-from kshot.inputs import check_examples, check_labels
+from kshot.inputs import check_labels
 from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.models.build import build_encoder
 from kshot.models.pretrained import PretrainedSettings, is_available_offline
-from kshot.tasks.classification import Classification, ClassificationSettings
-from kshot.tasks.kinds import describe_task
+from kshot.tagger import AdaptedTagger
+from kshot.tasks.kinds import build_task, describe_task
 
 _FILES = (MANIFEST, "encoder.json", "tokenizer.json", "*.safetensors")
+
+
+ADAPTED: dict[str, type[Adapted]] = {"classification": AdaptedClassifier, "tagging": AdaptedTagger}
+"""What a learner of each kind of task becomes when it has learned one."""
 
 
 class MetaLearner(
@@ -59,7 +63,7 @@ class MetaLearner(
         """Tells apart learners of other weights or settings: a SHA-256."""
         digest = hashlib.sha256()
         settings = {
-            "algorithm": self.learner.settings.model_dump(mode="json"),
+            "algorithm": self.learner.settings.describe(),
             "task": describe_task(self.learner.task),
         }
         digest.update(json.dumps(settings, sort_keys=True).encode())
@@ -68,37 +72,42 @@ class MetaLearner(
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
+    @property
+    def kind(self) -> str:
+        """The kind of its tasks: `classification` or `tagging`."""
+        return next(kind for kind, adapted in ADAPTED.items() if isinstance(self.learner.task, adapted.task_type))
+
     def adapt(
         self,
-        texts: Iterable[str] | Iterable[TextExample],
+        examples: Iterable[Any],
         labels: Iterable[object] | None = None,
         *,
         classes: Sequence[object] | None = None,
-    ) -> Adapted:
+    ) -> Any:
         """Learns a task.
 
         Args:
-            texts: The support texts, or `TextExample`s, which bring their labels.
-            labels: The class of each text. Classes are strings from here on: a number gives its digits.
+            examples: What to learn from: texts, or, for a tagger, sentences as lists of words; or `TextExample`s or
+                `TaggedExample`s, which bring their labels.
+            labels: The class of each text, or the tags of each sentence, in BIO. Classes are strings from here on: a
+                number gives its digits.
             classes: The classes in the order that columns of probabilities shall have; None for the order in which
                 they come.
 
+        Returns:
+            An `AdaptedClassifier` or an `AdaptedTagger`.
+
         Raises:
-            KshotError: If there is one class only or a class without example, if there are not as many labels as
-                texts, or if a text is empty, is not a text, or stands under two labels.
+            KshotError: If what was given does not make a task: one class only, a class without example, not as many
+                labels as texts, a text that is empty, is not a text, or stands under two labels.
         """
-        if labels is None:
-            everything = tuple(texts)
-            given = [each for each in everything if isinstance(each, TextExample)]
-            if len(given) < len(everything):
-                raise KshotError("adapt needs labels: give adapt(texts, labels), or adapt(examples) with TextExamples.")
-            texts, labels = [each.text for each in given], [each.label for each in given]
-        examples = check_examples(texts, labels)
-        found = dict.fromkeys(example.label for example in examples)
+        adapted = ADAPTED[self.kind]
+        support = adapted.checked(examples, labels)
+        found = dict.fromkeys(label for example in support for label in example.labels)
         names = tuple(found) if classes is None else tuple(dict.fromkeys(check_labels(classes)))
         if left := [name for name in found if name not in names]:
             raise KshotError(f'The label "{left[0]}" is not one of the classes; add it to them or leave its texts out.')
-        return learn(self, examples, names)
+        return adapted.learn(self, support, names)
 
     def variant(
         self,
@@ -124,14 +133,12 @@ class MetaLearner(
         settings = AlgorithmSettings(
             name=mine.name if algorithm is None else algorithm,
             head={**(mine.head if same else {}), **(head or {})},
+            heads=mine.heads if same else {},
             inner=mine.inner if same else {},
         )
         changes = {"class_names": class_names, "name_weight": name_weight}
-        task_settings = self.learner.task.settings.model_copy(
-            update={k: v for k, v in changes.items() if v is not None}
-        )
-        assert isinstance(task_settings, ClassificationSettings)
-        other = build_learner(settings, self.learner.encoder, Classification(task_settings))
+        task = describe_task(self.learner.task) | {k: v for k, v in changes.items() if v is not None}
+        other = build_learner(settings, self.learner.encoder, build_task(task))
         other.to(next(self.learner.parameters()).device)
         other.precision = self.learner.precision
         if same:
@@ -143,12 +150,15 @@ class MetaLearner(
         return MetaLearner(other, {key: value for key, value in self.about.items() if key not in unmeasured})
 
     @classmethod
-    def untrained(cls, model: str = "minilm", algorithm: str = "prototypical", **head: Any) -> "MetaLearner":
+    def untrained(
+        cls, model: str = "minilm", algorithm: str = "prototypical", *, task: str = "classification", **head: Any
+    ) -> "MetaLearner":
         """A learner that was never meta-trained: an algorithm over a frozen pretrained encoder.
 
         Args:
             model: A folder, a name on the Hub, or `minilm`.
             algorithm: The name of an algorithm.
+            task: The kind of its tasks: `classification` or `tagging`.
             **head: Settings of its head.
 
         Raises:
@@ -156,7 +166,8 @@ class MetaLearner(
         """
         encoder = build_encoder(PretrainedSettings(model=model), [], seed=0)
         settings = AlgorithmSettings(name=algorithm, head=head)
-        return cls(build_learner(settings, encoder, Classification()), {"title": f"{model}, not meta-trained"})
+        made = build_learner(settings, encoder, build_task({"kind": task}))
+        return cls(made, {"title": f"{model}, not meta-trained"})
 
     def save(self, path: str | Path) -> None:
         """Saves the learner as a folder of JSON and safetensors, and remembers that it lies there.
@@ -226,13 +237,16 @@ def load(path: str | Path) -> MetaLearner:
     return MetaLearner(learner, about, home)
 
 
-def load_task(path: str | Path, *, learner: MetaLearner | str | Path | None = None) -> Adapted:
+def load_task(path: str | Path, *, learner: MetaLearner | str | Path | None = None) -> Any:
     """Loads an adapted task.
 
     Args:
         path: The task's folder.
         learner: Its learner, or the folder of it, if that has been moved or is loaded already; None to look where it
             was.
+
+    Returns:
+        An `AdaptedClassifier` or an `AdaptedTagger`, as it was saved.
 
     Raises:
         KshotError: If the folder is missing, incomplete, damaged or of a newer format, or if its learner is gone or
@@ -241,7 +255,8 @@ def load_task(path: str | Path, *, learner: MetaLearner | str | Path | None = No
     folder = Path(path).absolute()
     if learner is None:
         learner = learner_of(folder)
-    return load_adapted(folder, learner if isinstance(learner, MetaLearner) else load(learner))
+    loaded = learner if isinstance(learner, MetaLearner) else load(learner)
+    return load_adapted(folder, loaded, ADAPTED[loaded.kind])
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,7 @@ from rich.table import Table
 from kshot.errors import KshotError
 
 if TYPE_CHECKING:
-    from kshot.adapted import Adapted, Prediction
+    from kshot.classifier import AdaptedClassifier, Prediction
     from kshot.data.dataset import Dataset
     from kshot.data.entries import Entry
     from kshot.data.examples import TextExample
@@ -162,7 +162,7 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     screen.print(rows)
 
 
-def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
+def show_adapted(task: "AdaptedClassifier", folder: Path, seconds: float) -> None:
     """Says what adapting came to."""
     counts = sorted(Counter(example.label for example in task.examples).values())
     shots = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
@@ -174,7 +174,7 @@ def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
     screen.print(f"Next:\n  kshot predict {place} TEXTS")
 
 
-def show_task(task: "Adapted", folder: Path) -> None:
+def show_task(task: "AdaptedClassifier", folder: Path) -> None:
     """Shows what a task knows."""
     screen = console()
     about = task.learner.about

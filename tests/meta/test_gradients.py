@@ -92,8 +92,9 @@ def features_of(made: Learner, drawn: Pair) -> tuple[Array, Array, Array, Array]
     """Support and query of an episode as NumPy has them: vectors and indicators."""
     arrays = []
     for batch in drawn:
-        arrays.append(made.features(batch)["label"].detach().numpy())
-        arrays.append(np.eye(batch.n_labels["label"])[batch.labels["label"].numpy()])
+        group = batch.groups["label"]
+        arrays.append(group.features(made.vectors(batch)).detach().numpy())
+        arrays.append(np.eye(group.n_labels)[group.labels.numpy()])
     return tuple(arrays)
 
 
@@ -170,7 +171,7 @@ def test_first_order_is_the_query_gradient_where_the_steps_end(kind: str, tiny_b
     with torch.no_grad():
         for name, tensor in there.named_parameters():
             tensor.copy_(ends[name])
-    F.cross_entropy(plain_logits(there, drawn[1]), drawn[1].labels["label"]).backward()
+    F.cross_entropy(plain_logits(there, drawn[1]), drawn[1].groups["label"].labels).backward()
     for (name, ours), theirs in zip(made.named_parameters(), there.parameters(), strict=True):
         torch.testing.assert_close(
             ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}"
@@ -180,7 +181,7 @@ def test_first_order_is_the_query_gradient_where_the_steps_end(kind: str, tiny_b
 def plain_logits(made: Learner, batch: Batch) -> Tensor:
     """The learner's encoder and linear layer as an ordinary network, without a State."""
     head = made.heads["label"]
-    return F.linear(encode(made.encoder, batch.texts)[batch.rows], head.weight, head.bias)
+    return F.linear(encode(made.encoder, batch.texts)[batch.groups["label"].rows], head.weight, head.bias)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -194,8 +195,8 @@ def test_the_prototypes_that_a_head_starts_from_are_constants_to_the_steps(
 
     # The same by hand: prototypes first, taken as constants, then one step of plain gradient descent.
     twin = deepcopy(made)
-    vectors = F.normalize(encode(twin.encoder, support.texts)[support.rows], dim=-1)
-    labels = support.labels["label"]
+    vectors = F.normalize(encode(twin.encoder, support.texts)[support.groups["label"].rows], dim=-1)
+    labels = support.groups["label"].labels
     c = F.normalize(torch.stack([vectors[labels == label].mean(dim=0) for label in range(3)]), dim=-1)
     scale = made.heads["label"].log_scale.exp()  # 20 in float32
     weight = (scale * c).detach().requires_grad_()
@@ -227,7 +228,7 @@ def test_reptiles_gradient_is_start_minus_end(kind: str, tiny_bert: Path) -> Non
         optimiser.zero_grad()
         loss = 0.0
         for batch in (support, query):
-            loss = loss + F.cross_entropy(plain_logits(walker, batch), batch.labels["label"])
+            loss = loss + F.cross_entropy(plain_logits(walker, batch), batch.groups["label"].labels)
         loss.backward()
         optimiser.step()
     for (name, start), end in zip(made.named_parameters(), walker.parameters(), strict=True):
@@ -268,8 +269,8 @@ class _Plain(torch.nn.Module):
 def _tensors(made: Learner, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
     from kshot.models.encoder import pad
 
-    ids, mask = pad([batch.texts[row] for row in batch.rows], made.encoder.vocabulary.pad_id)
-    return ids, mask, batch.labels["label"]
+    ids, mask = pad([batch.texts[row] for row in batch.groups["label"].rows], made.encoder.vocabulary.pad_id)
+    return ids, mask, batch.groups["label"].labels
 
 
 def _compare_with_peer(made: Learner, plain: _Plain) -> None:

@@ -28,8 +28,8 @@ def train_plainly(made: Learner, support: Batch, kind: str, rate: float, n_steps
     optimiser = optimiser([*network.encoder.parameters(), *head.parameters()], lr=rate)
     for _ in range(n_steps):
         optimiser.zero_grad()
-        logits = F.linear(encode(network.encoder, support.texts)[support.rows], head.weight, head.bias)
-        F.cross_entropy(logits, support.labels["label"]).backward()
+        logits = F.linear(encode(network.encoder, support.texts)[support.groups["label"].rows], head.weight, head.bias)
+        F.cross_entropy(logits, support.groups["label"].labels).backward()
         optimiser.step()
     return network
 
@@ -64,7 +64,7 @@ def test_rows_that_no_text_uses_stay_and_are_not_carried() -> None:
     )
     with torch.no_grad():
         for batch in (query, unseen):
-            ours, theirs = made.features(batch, state)["label"], twin.features(batch)["label"]
+            ours, theirs = made.vectors(batch, state), twin.vectors(batch)
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from contract import ALGORITHMS, META_TRAINED, encoder, learner, predict
 from kshot.data.examples import TextExample
-from kshot.meta.learner import Features
 from toy import episode, pair, scratch
 
 
@@ -51,14 +51,14 @@ def test_episodes_that_share_weights_encode_each_text_once(monkeypatch: pytest.M
 def test_a_head_that_does_not_look_costs_no_vectors(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = learner(algorithm, scratch("cnn"), inner={"steps": 1, "order": 2})
     n_calls = 0
-    features = made.features
+    vectors = made.vectors
 
-    def counting(*arguments: Any) -> Features:
+    def counting(*arguments: Any) -> Tensor:
         nonlocal n_calls
         n_calls += 1
-        return features(*arguments)
+        return vectors(*arguments)
 
-    monkeypatch.setattr(made, "features", counting)
+    monkeypatch.setattr(made, "vectors", counting)
     made([pair(made, episode())])
     assert n_calls == {"maml": 2, "protomaml": 3}[algorithm]  # a step, the query, and the start if the head looks
 
@@ -88,9 +88,9 @@ def test_the_loss_is_the_weighted_cross_entropy() -> None:
     support, query = pair(made, episode())
     weights = torch.tensor([1.0, 2.0, 0.5, 1.0, 0.0, 3.0])
     logits = predict(made, (support, query))
-    each = F.cross_entropy(logits, query.labels["label"], reduction="none")
+    each = F.cross_entropy(logits, query.groups["label"].labels, reduction="none")
     with torch.no_grad():
-        loss = made([(support, replace(query, weights=weights))])
+        loss = made([(support, replace(query, groups={"label": replace(query.groups["label"], weights=weights)}))])
     torch.testing.assert_close(loss, (weights * each).sum() / weights.sum())
 
 
@@ -106,10 +106,10 @@ def test_vectors_that_are_known_are_used(algorithm: str) -> None:
     made = learner(algorithm, scratch("cnn"))
     support, query = pair(made, episode())
     with torch.no_grad():
-        state = made.adapt(support, made.features(support))
+        state = made.adapt(support, made.vectors(support))
         expected = made.adapt(support)
         assert all(torch.equal(state[name], expected[name]) for name in expected)
-        given = made.logits(state, query, made.features(query, state))["label"]
+        given = made.logits(state, query, made.vectors(query, state))["label"]
         assert torch.equal(given, made.logits(state, query)["label"])
 
 

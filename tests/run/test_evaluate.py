@@ -80,7 +80,7 @@ def test_evaluate_run_writes_what_it_returns(run: tuple[Path, Path], tmp_path: P
         json_file=tmp_path / "figures.json",
     )
     written = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    assert len(written.pop("accuracies")) == 4
+    assert len(written.pop("each_accuracy")) == 4
     assert written == figures
     assert figures["accuracy"] == 1.0
     assert figures["macro_f1"] == 1.0

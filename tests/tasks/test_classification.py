@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from kshot.data.examples import TextExample
 from kshot.errors import KshotError
 from kshot.models.vocabulary import Vocabulary
-from kshot.tasks.base import join
-from kshot.tasks.classification import Classification, ClassificationSettings, in_words
+from kshot.tasks.base import Batch, join
+from kshot.tasks.classification import Classification, ClassificationSettings
 from kshot.tasks.kinds import build_task, describe_task
+from kshot.tasks.names import in_words
 from toy import corpus, episode, scratch
 
 VOCABULARY = Vocabulary.words(corpus(), size=300, max_length=16)
@@ -59,25 +60,26 @@ def test_a_support_has_a_row_for_each_example_and_each_telling_name() -> None:
     assert [text.tolist() for text in batch.texts] == [
         ids.tolist() for ids in VOCABULARY.encode(["lamp on", "rain", "light"])
     ]
-    assert batch.rows.tolist() == [0, 1, 0, 2]
-    assert batch.labels["label"].tolist() == [1, 0, 1, 1]
-    assert batch.weights.tolist() == [1, 1, 1, 0.5]
-    assert batch.n_labels == {"label": 2}
+    group = batch.groups["label"]
+    assert group.rows.tolist() == [0, 1, 0, 2]
+    assert group.labels.tolist() == [1, 0, 1, 1]
+    assert group.weights.tolist() == [1, 1, 1, 0.5]
+    assert group.n_labels == 2
 
 
 def test_a_query_has_no_names_and_may_have_strangers() -> None:
     rows = [TextExample("rain", "weather"), TextExample("my cat", "pets")]
     batch = Classification().collate(rows, ("light", "weather"), VOCABULARY, support=False)
-    assert batch.labels["label"].tolist() == [1, -1]
-    assert batch.weights.tolist() == [1, 1]
+    assert batch.groups["label"].labels.tolist() == [1, -1]
+    assert batch.groups["label"].weights.tolist() == [1, 1]
 
 
 def test_features_are_a_vector_for_each_item() -> None:
     rows = [TextExample(text, "a") for text in ("rain", "lamp", "rain")]
     batch = WITHOUT_NAMES.collate(rows, ("a",), VOCABULARY, support=True)
-    features = WITHOUT_NAMES.features(lambda texts: torch.tensor([[float(ids[0])] for ids in texts]), batch)
+    features = batch.groups["label"].features(torch.tensor([[float(ids[0])] for ids in batch.texts]))
     ids = [float(VOCABULARY.encode([row.text])[0][0]) for row in rows]
-    assert features["label"].tolist() == [[number] for number in ids]
+    assert features.tolist() == [[number] for number in ids]
 
 
 def test_joined_batches_name_each_text_once() -> None:
@@ -87,18 +89,20 @@ def test_joined_batches_name_each_text_once() -> None:
         for each in drawn
         for part in (each.support, each.query)
     ]
-    texts, places = join(batches)
+    together, places = join(batches)
+    texts = together.texts
     assert len({id(text) for text in texts}) == len(texts)
     assert len(texts) == len({id(text) for batch in batches for text in batch.texts})
     for batch, rows in zip(batches, places, strict=True):
         assert all(texts[row] is text for row, text in zip(rows, batch.texts, strict=True))
-    assert join([]) == ((), [])
+    assert join([]) == (Batch((), {}), [])
 
 
 def test_an_empty_batch() -> None:
     batch = WITHOUT_NAMES.collate([], ("a", "b"), VOCABULARY, support=False)
     assert batch.texts == ()
-    assert batch.rows.shape == batch.weights.shape == batch.labels["label"].shape == (0,)
+    group = batch.groups["label"]
+    assert group.rows.shape == group.weights.shape == group.labels.shape == (0,)
     network = scratch("cnn")
     assert len(network.vocabulary.encode([])) == 0
 
@@ -116,5 +120,5 @@ def test_an_unknown_kind_of_task() -> None:
     with pytest.raises(KshotError) as caught:
         build_task({"kind": "clasification"})
     assert str(caught.value) == (
-        'There is no task kind "clasification". Did you mean "classification"? Known: classification.'
+        'There is no task kind "clasification". Did you mean "classification"? Known: classification, tagging.'
     )

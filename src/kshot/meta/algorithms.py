@@ -40,6 +40,7 @@ class Algorithm:
         head: The name of its head.
         head_settings: Where they differ from the head's own defaults.
         inner: The settings of its inner loop.
+        group_heads: The head and its settings of groups of a task that take another than `head`.
         meta_trained: False for the baselines, which learn a task from the encoder as it is.
     """
 
@@ -48,6 +49,7 @@ class Algorithm:
     head: str
     head_settings: Mapping[str, Any] = field(default_factory=dict)
     inner: Mapping[str, Any] = field(default_factory=dict)
+    group_heads: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     meta_trained: bool = True
 
 
@@ -94,6 +96,13 @@ ALGORITHMS: dict[str, Algorithm] = {
         "linear",
         inner={"steps": 8, "rate": 0.05, "moves": "all", "order": 1, "outer": "displacement"},
     ),
+    "decomposed": Algorithm(
+        "Decomposed meta-learning",
+        "Ma et al. 2022, arXiv:2204.05751: MAML over prototypes; in tagging also over a detector of entities",
+        "prototypes",
+        inner={"steps": 3, "rate": 0.02, "moves": "all", "order": 1},
+        group_heads={"boundary": ("linear", {"rows": 3})},
+    ),
     "anchored": Algorithm(
         "Anchored prototypes",
         "regularisation biased to the prototypes, after Denevi et al. 2019, arXiv:1903.10399",
@@ -139,8 +148,6 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task, *, 
         KshotError: If the algorithm or one of its settings is unknown, or the encoder has tracked batch statistics.
     """
     preset = algorithm(settings.name)
-    settings_type, head_type = HEADS[preset.head]
-    head_settings = _checked(settings_type, {**preset.head_settings, **settings.head}, f"{settings.name}'s head")
     inner_settings = _checked(InnerSettings, {**preset.inner, **settings.inner}, f"{settings.name}'s inner loop")
     assert isinstance(inner_settings, InnerSettings)
     if inner_settings.optimiser == "adam" and inner_settings.order == 2:
@@ -154,7 +161,7 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task, *, 
     moves = [name for name in selected if own[name].requires_grad]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = {group: head_type(head_settings, encoder.dim) for group in task.groups}
+        made = {group: _head(preset, settings, group, encoder.dim) for group in task.groups}
     shapes = {f"encoder.{name}": tuple(own[name].shape) for name in moves}
     for group, head in made.items():
         fits = head.rate_shapes(encoder.dim)
@@ -165,6 +172,16 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task, *, 
             f'"{inner_settings.moves}"; set steps to 0, or moves to "all".'
         )
     return Learner(encoder, task, made, InnerLoop(inner_settings, shapes), moves, settings)
+
+
+def _head(preset: Algorithm, settings: AlgorithmSettings, group: str, dim: int) -> heads.Head:
+    """The head of one group of a task."""
+    name, usual = preset.group_heads.get(group, (preset.head, preset.head_settings))
+    settings_type, head_type = HEADS[name]
+    changed = {} if group in preset.group_heads else settings.head
+    values = {**usual, **changed, **settings.heads.get(group, {})}
+    made: heads.Head = head_type(_checked(settings_type, values, f"{settings.name}'s head"), dim)
+    return made
 
 
 def _checked(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:

@@ -13,12 +13,8 @@ from kshot.meta.heads import Head
 from kshot.meta.inner import InnerLoop, step_weights
 from kshot.meta.state import Items, State, part_of, with_prefix
 from kshot.models.encoder import Encoder, encode, rows_name, twice_differentiable, used_tokens
-from kshot.models.vocabulary import TokenIds
 from kshot.settings import Settings
-from kshot.tasks.base import Batch, Task, join
-
-Features = dict[str, Tensor]
-"""The vectors of a batch's items by group, (n_items, dim) each."""
+from kshot.tasks.base import Batch, Scorer, Task, join
 
 Pair = tuple[Batch, Batch]
 """An episode as tensors: its support and its query."""
@@ -30,12 +26,18 @@ class AlgorithmSettings(Settings):
     Attributes:
         name: A key of `ALGORITHMS`.
         head: Settings of the head that replace the preset's.
+        heads: Settings that replace those of the head of one group of the task, such as `boundary`.
         inner: Settings of the inner loop that replace the preset's.
     """
 
     name: str = "prototypical"
     head: dict[str, Any] = Field(default_factory=dict)
+    heads: dict[str, dict[str, Any]] = Field(default_factory=dict)
     inner: dict[str, Any] = Field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings for a file; what only tasks of several groups have is left out where it is not used."""
+        return self.model_dump(mode="json", exclude=None if self.heads else {"heads"})
 
 
 class Learner(nn.Module):
@@ -70,33 +72,38 @@ class Learner(nn.Module):
 
     # -- adapting and predicting ---------------------------------------------------------------------------------------
 
-    def adapt(self, support: Batch, features: Features | None = None) -> State:
+    def adapt(self, support: Batch, vectors: Tensor | None = None) -> State:
         """Learns a task; the State is detached, contiguous, a copy, and the learner itself is left as it was.
 
         Args:
             support: What to learn from.
-            features: The vectors of its items if they are known; of no use where the inner loop moves the encoder.
+            vectors: Its vectors if they are known; of no use where the inner loop moves the encoder.
         """
         if self.moves:
-            features = None
-        elif features is None:
+            vectors = None
+        elif vectors is None:
             with torch.no_grad():
-                features = self.features(support)
-        state = self._states(support, features, differentiable=False)[-1]
+                vectors = self.vectors(support)
+        state = self._states(support, vectors, differentiable=False)[-1]
         return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
 
-    def logits(self, state: State, batch: Batch, features: Features | None = None) -> dict[str, Tensor]:
-        """Scores a batch's items under a State: for each group (n_items, n_labels)."""
-        features = self.features(batch, state) if features is None else features
+    def logits(self, state: State, batch: Batch, vectors: Tensor | None = None) -> dict[str, Tensor]:
+        """Scores a batch's items under a State: for each of its groups (n_items, n_labels)."""
+        vectors = self.vectors(batch, state) if vectors is None else vectors
         return {
-            group: self._head(group).logits(part_of(state, f"head.{group}"), features[group])
-            for group in self.task.groups
+            name: self._head(name).logits(part_of(state, f"head.{name}"), group.features(vectors))
+            for name, group in batch.groups.items()
         }
 
-    def features(self, batch: Batch, state: State | None = None) -> Features:
-        """Returns the vectors of a batch's items, with the encoder's weights that a State holds."""
+    def scorer(self, state: State, batch: Batch, vectors: Tensor | None = None) -> Scorer:
+        """What scores the items of a batch, and others over the same texts, each text being encoded once."""
+        known = self.vectors(batch, state) if vectors is None else vectors
+        return lambda other: self.logits(state, other, known)
+
+    def vectors(self, batch: Batch, state: State | None = None) -> Tensor:
+        """Returns the vectors of a batch's texts or words, with the encoder's weights that a State holds."""
         weights = part_of(state, "encoder") if state else {}
-        return self.task.features(lambda texts: self._encode(texts, weights), batch)
+        return encode(self.encoder, batch.texts, weights, self.precision, words=batch.words)
 
     # -- learning to learn ---------------------------------------------------------------------------------------------
 
@@ -114,8 +121,8 @@ class Learner(nn.Module):
             if not self.shares_weights:
                 losses = [self._outer_loss(support, query, None, None, progress) for support, query in episodes]
             else:
-                features = iter(self._shared_features([batch for pair in episodes for batch in pair]))
-                losses = [self._outer_loss(s, q, next(features), next(features), progress) for s, q in episodes]
+                vectors = iter(self._shared_vectors([batch for pair in episodes for batch in pair]))
+                losses = [self._outer_loss(s, q, next(vectors), next(vectors), progress) for s, q in episodes]
             return torch.stack(losses).mean()
 
     @property
@@ -128,17 +135,14 @@ class Learner(nn.Module):
         """Whether the encoder's weights are the same for all tasks, so that episodes are encoded together."""
         return not self.moves
 
-    def _shared_features(self, batches: Sequence[Batch]) -> list[Features]:
+    def _shared_vectors(self, batches: Sequence[Batch]) -> list[Tensor]:
         """Encodes the distinct texts of all batches in one go and deals the vectors out."""
-        texts, places = join(batches)
-        vectors = self._encode(texts, {})
-        return [
-            self.task.features(lambda _, rows=rows: vectors[rows.to(vectors.device)], batch)  # type: ignore[misc]
-            for batch, rows in zip(batches, places, strict=True)
-        ]
+        together, places = join(batches)
+        vectors = self.vectors(together)
+        return [vectors[rows.to(vectors.device)] for rows in places]
 
     def _outer_loss(
-        self, support: Batch, query: Batch, of_support: Features | None, of_query: Features | None, progress: float
+        self, support: Batch, query: Batch, of_support: Tensor | None, of_query: Tensor | None, progress: float
     ) -> Tensor:
         settings = self.inner.settings
         if settings.outer == "displacement":
@@ -168,17 +172,41 @@ class Learner(nn.Module):
 
     # -- the parts -----------------------------------------------------------------------------------------------------
 
-    def _states(self, support: Batch, features: Features | None, *, differentiable: bool) -> list[State]:
+    def _states(self, support: Batch, vectors: Tensor | None, *, differentiable: bool) -> list[State]:
         settings = self.inner.settings
         n_steps = settings.steps if differentiable or settings.test_steps is None else settings.test_steps
         with torch.set_grad_enabled(differentiable):
-            start = self._start(support, features)
+            start = self._start(support, vectors)
         states: list[State] = self.inner(
-            lambda state: self._loss(state, support, features), start, n_steps=n_steps, differentiable=differentiable
+            lambda state: self._support_loss(state, support, vectors),
+            start,
+            n_steps=n_steps,
+            differentiable=differentiable,
         )
-        return states
+        if not self._refits or (len(states) == 1 and differentiable):
+            return states
+        with torch.set_grad_enabled(differentiable):
+            wanted = states if self.inner.settings.multi_step else states[-1:]
+            return states[: -len(wanted)] + [self._refitted(state, support)[0] for state in wanted]
 
-    def _start(self, support: Batch, features: Features | None, seen: Sequence[Batch] = ()) -> State:
+    def _support_loss(self, state: State, support: Batch, vectors: Tensor | None) -> Tensor:
+        """What the inner loop descends; heads that are fitted in one go follow the encoder."""
+        if self._refits:
+            state, vectors = self._refitted(state, support)
+        return self._loss(state, support, vectors)
+
+    @property
+    def _refits(self) -> list[str]:
+        """The groups whose heads look at vectors, and do not move, while the encoder does."""
+        moving = bool(self.moves) and self.inner.settings.steps > 0
+        return [name for name in self.task.groups if moving and self._head(name).looks and not self._head(name).moving]
+
+    def _refitted(self, state: State, support: Batch) -> tuple[State, Tensor]:
+        """The State with those heads fitted to the vectors of its encoder, and these vectors."""
+        vectors = self.vectors(support, state)
+        return state | self._fitted(support, vectors, self._refits), vectors
+
+    def _start(self, support: Batch, vectors: Tensor | None, seen: Sequence[Batch] = ()) -> State:
         """phi_0: the tensors of the encoder that move, and the heads fitted to the support.
 
         Of the token table only the rows that the inner loop will see (those of `support` and `seen`) are taken along.
@@ -190,27 +218,27 @@ class Learner(nn.Module):
             ids = torch.from_numpy(used_tokens(self.encoder, texts)).to(own[table].device)
             own |= {table: own[table][ids], rows_name(table): ids}
         state = with_prefix(own, "encoder")
-        if features is None and any(self._head(group).looks for group in self.task.groups):
-            features = self.features(support, state)
-        elif features is None:
-            features = {group: torch.empty(len(y), 0) for group, y in support.labels.items()}
-        for group in self.task.groups:
-            items = self._items(support, group, features)
-            state |= with_prefix(self._head(group).fit(items), f"head.{group}")
+        if vectors is None and any(self._head(name).looks for name in support.groups):
+            vectors = self.vectors(support, state)
+        return state | self._fitted(support, vectors, list(support.groups))
+
+    def _fitted(self, support: Batch, vectors: Tensor | None, names: Sequence[str]) -> State:
+        """The State of some heads, each fitted to the items of its group that have a label."""
+        state: State = {}
+        for name in names:
+            group = support.groups[name]
+            labelled = group.part(torch.nonzero(group.labels >= 0).flatten())
+            x = torch.empty(len(labelled.labels), 0) if vectors is None else labelled.features(vectors)
+            items = Items(x, labelled.labels.to(x.device), group.n_labels, labelled.weights.to(x))
+            state |= with_prefix(self._head(name).fit(items), f"head.{name}")
         return state
 
-    def _items(self, batch: Batch, group: str, features: Features) -> Items:
-        """The items of a group that have a label."""
-        x, y = features[group], batch.labels[group].to(features[group].device)
-        labelled = y >= 0
-        return Items(x[labelled], y[labelled], batch.n_labels[group], batch.weights.to(x)[labelled])
-
-    def _loss(self, state: State, batch: Batch, features: Features | None = None) -> Tensor:
+    def _loss(self, state: State, batch: Batch, vectors: Tensor | None = None) -> Tensor:
         """Cross-entropy over the labelled items, each as often as its weight says, summed over the groups."""
-        logits = self.logits(state, batch, features)
         losses = []
-        for group, scores in logits.items():
-            y, weights = batch.labels[group].to(scores.device), batch.weights.to(scores)
+        for name, scores in self.logits(state, batch, vectors).items():
+            group = batch.groups[name]
+            y, weights = group.labels.to(scores.device), group.weights.to(scores)
             each = F.cross_entropy(scores, y, reduction="none", ignore_index=-1)
             counted = weights * (y >= 0)
             losses.append((each * counted).sum() / counted.sum().clamp_min(1e-12))
@@ -220,6 +248,3 @@ class Learner(nn.Module):
         head = self.heads[group]
         assert isinstance(head, Head)
         return head
-
-    def _encode(self, texts: Sequence[TokenIds], weights: Mapping[str, Tensor]) -> Tensor:
-        return encode(self.encoder, texts, weights, self.precision)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kshot.models.vocabulary import TokenIds, Vocabulary
+from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
 _TOKENS_PER_CALL = {"cpu": 1_024, "cuda": 32_768}  # on a CPU, what stays in its caches is fastest
@@ -87,6 +87,8 @@ def encode(
     texts: Sequence[TokenIds],
     weights: Mapping[str, Tensor] | None = None,
     precision: torch.dtype = torch.float32,
+    *,
+    words: Sequence[WordRanges] | None = None,
 ) -> Tensor:
     """Runs texts through an encoder, the short ones together and the long ones together.
 
@@ -95,18 +97,38 @@ def encode(
         texts: Token numbers of each text.
         weights: Tensors to use in the place of the encoder's own, by name.
         precision: Of the matrix products; pooling is in float32 always.
+        words: Where the words of each text are, if each word is to have a vector of its own: the mean of its tokens'.
 
     Returns:
-        One float32 vector for each text in the given order, (n_texts, dim).
+        One float32 vector for each text, or for each word of each text, in the given order: (n_vectors, dim).
     """
     if encoder._remembered is None or weights:
-        return _encode(encoder, texts, weights, precision)
-    table, keys = encoder._remembered, [text.tobytes() for text in texts]
-    missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in table}
+        return _encode(encoder, texts, weights, precision, words)
+    table, keys = encoder._remembered, vector_keys(texts, words)
+    missing = {key: row for row, key in enumerate(keys) if key not in table}
     if missing:
+        new = [texts[row] for row in missing.values()]
+        own = None if words is None else [words[row] for row in missing.values()]
         with torch.no_grad():
-            table.update(zip(missing, _encode(encoder, list(missing.values()), None, precision), strict=True))
-    return torch.stack([table[key] for key in keys])
+            vectors = _encode(encoder, new, None, precision, own)
+        table.update(zip(missing, torch.split(vectors, n_vectors(new, own)), strict=True))
+    return torch.cat([table[key] for key in keys]) if keys else _nothing(encoder)
+
+
+def vector_keys(texts: Sequence[TokenIds], words: Sequence[WordRanges] | None) -> list[bytes]:
+    """What tells apart the texts whose vectors differ."""
+    if words is None:
+        return [text.tobytes() for text in texts]
+    return [text.tobytes() + b"words" + each.tobytes() for text, each in zip(texts, words, strict=True)]
+
+
+def n_vectors(texts: Sequence[TokenIds], words: Sequence[WordRanges] | None) -> list[int]:
+    """How many vectors each text has."""
+    return [1] * len(texts) if words is None else [len(each) for each in words]
+
+
+def _nothing(encoder: Encoder) -> Tensor:
+    return torch.empty(0, encoder.dim, device=next(encoder.parameters()).device)
 
 
 def rows_name(table: str) -> str:
@@ -139,7 +161,11 @@ def _over_own_rows(
 
 
 def _encode(
-    encoder: Encoder, texts: Sequence[TokenIds], weights: Mapping[str, Tensor] | None, precision: torch.dtype
+    encoder: Encoder,
+    texts: Sequence[TokenIds],
+    weights: Mapping[str, Tensor] | None,
+    precision: torch.dtype,
+    words: Sequence[WordRanges] | None,
 ) -> Tensor:
     if weights and rows_name(encoder.token_table) in weights:
         texts, weights = _over_own_rows(encoder, texts, weights)
@@ -153,12 +179,33 @@ def _encode(
             ids, mask = pad([texts[i] for i in call], encoder.vocabulary.pad_id)
             ids, mask = ids.to(device), mask.to(device)
             states = functional_call(network, dict(weights), (ids, mask)) if weights else network(ids, mask)
-            vectors.append(encoder.pool(_like_weights(states, encoder), mask))
+            states = _like_weights(states, encoder)
+            vectors.append(
+                encoder.pool(states, mask) if words is None else word_means(states, [words[i] for i in call])
+            )
             order.append(call)
     if not vectors:
-        return torch.empty(0, encoder.dim, device=device)
-    back = torch.from_numpy(np.argsort(np.concatenate(order))).to(device)
-    return torch.cat(vectors)[back]
+        return _nothing(encoder)
+    counts = np.array(n_vectors(texts, words), dtype=np.int64)
+    called = np.concatenate(order)  # the texts in the order in which they were encoded
+    begins = np.empty(len(texts), dtype=np.int64)
+    begins[called] = np.cumsum(counts[called]) - counts[called]
+    back = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    return torch.cat(vectors)[torch.from_numpy(back).to(device)]
+
+
+def word_means(states: Tensor, words: Sequence[WordRanges]) -> Tensor:
+    """The mean of the token vectors of each word: (n_texts, length, dim) -> (n_words, dim), text after text."""
+    n_texts, length, dim = states.shape
+    ranges = np.concatenate([each + row * length for row, each in enumerate(words)])  # in the texts laid end to end
+    sizes = ranges[:, 1] - ranges[:, 0]
+    word_of = np.repeat(np.arange(len(ranges)), sizes)
+    within = np.arange(len(word_of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    tokens = torch.from_numpy(ranges[word_of, 0] + within).to(states.device)
+    flat = states.reshape(n_texts * length, dim)[tokens]  # (n_tokens, dim)
+    share = torch.from_numpy(1 / sizes[word_of]).to(flat).unsqueeze(-1)
+    sums = states.new_zeros(len(ranges), dim)
+    return sums.index_add(0, torch.from_numpy(word_of).to(states.device), flat * share)
 
 
 def twin(module: nn.Module) -> nn.Module:

@@ -1,6 +1,9 @@
 """From a text to token numbers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,25 @@ from kshot.errors import KshotError
 TokenIds = NDArray[np.int32]
 """The token numbers of one text, shape (length,)."""
 
+WordRanges = NDArray[np.int32]
+"""The first token of each word of a text and one past its last, shape (n_words, 2)."""
+
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 _FILE = "tokenizer.json"
 _MEMO_LIMIT = 200_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """As much of a sentence as an encoder reads at once.
+
+    Attributes:
+        ids: Its token numbers, special tokens and words of context included.
+        words: Where in them the words are whose vectors are taken from here; each word is in one window.
+    """
+
+    ids: TokenIds
+    words: WordRanges
 
 
 class Vocabulary:
@@ -33,6 +52,7 @@ class Vocabulary:
         pad = tokenizer.token_to_id(PAD)
         self.pad_id: int = pad if pad is not None else 0
         self._memo: dict[str, TokenIds] = {}
+        self._sentences: dict[tuple[str, ...], tuple[Window, ...]] = {}
 
     @classmethod
     def words(cls, texts: Sequence[str], *, size: int, max_length: int) -> "Vocabulary":
@@ -102,9 +122,80 @@ class Vocabulary:
         memo.update(new)
         return [new[text] if ids is None else ids for text, ids in ((text, found[text]) for text in texts)]
 
+    def encode_words(self, sentences: Sequence[tuple[str, ...]]) -> list[tuple[Window, ...]]:
+        """Returns the windows of each sentence; the same sentence always gives the same objects.
+
+        A sentence is given as words, none of them empty. One that is longer than `max_length` has several windows: none
+        of its words is lost, and each has others beside it. A word of which no character is known is one unknown token.
+        """
+        memo = self._sentences
+        missing = [words for words in dict.fromkeys(sentences) if words not in memo]
+        readable = [[_readable(word) for word in words] for words in missing]
+        encodings = self._whole.encode_batch(readable, is_pretokenized=True)
+        new = {words: self._windows(words, e.ids, e.word_ids) for words, e in zip(missing, encodings, strict=True)}
+        found = [memo[words] if words in memo else new[words] for words in sentences]
+        if len(memo) + len(new) > _MEMO_LIMIT:
+            self._sentences = memo = {}
+        memo.update(new)
+        return found
+
+    @cached_property
+    def _whole(self) -> Tokenizer:
+        """The tokeniser without truncation."""
+        whole = Tokenizer.from_str(self.tokenizer.to_str())
+        whole.no_truncation()
+        return whole
+
+    def _windows(
+        self, words: tuple[str, ...], ids: Sequence[int], word_ids: Sequence[int | None]
+    ) -> tuple[Window, ...]:
+        runs = [(word, [ids[place] for place, _ in run]) for word, run in groupby(enumerate(word_ids), lambda x: x[1])]
+        before = runs.pop(0)[1] if runs and runs[0][0] is None else []
+        after = runs.pop()[1] if runs and runs[-1][0] is None else []
+        of_word = {word: tokens for word, tokens in runs if word is not None}
+        unknown = self.tokenizer.token_to_id(UNKNOWN)
+        nothing = [self.pad_id if unknown is None else int(unknown)]
+        capacity = max(1, self.max_length - len(before) - len(after))
+        pieces = [of_word.get(word, nothing)[:capacity] for word in range(len(words))]
+        lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
+        made = []
+        for first, own, own_end, end in plan_windows(lengths, capacity):
+            body = [token for piece in pieces[first:end] for token in piece]
+            starts = len(before) + np.concatenate([[0], np.cumsum(lengths[first:end])])
+            ranges = np.stack([starts[:-1], starts[1:]], axis=1)[own - first : own_end - first]
+            made.append(Window(np.array([*before, *body, *after], dtype=np.int32), ranges.astype(np.int32)))
+        return tuple(made)
+
     def forget(self) -> None:
         """Drops the remembered token numbers, so that the next call can be timed as the first."""
         self._memo.clear()
+        self._sentences.clear()
+
+
+def plan_windows(lengths: NDArray[np.int64], capacity: int) -> list[tuple[int, int, int, int]]:
+    """Splits a sentence into windows that overlap by a quarter on each side.
+
+    Args:
+        lengths: The tokens of each word, at least 1 and at most `capacity`, (n_words,).
+        capacity: The tokens of a window at most.
+
+    Returns:
+        For each window its first word, the first word that is its own, one past the last of its own, and one past its
+        last: each word is one window's own, the others of a window are context.
+    """
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    n_words, margin = len(lengths), capacity // 4
+    windows, own = [], 0
+    while own < n_words:
+        first = int(np.searchsorted(ends, ends[own] - margin))
+        if ends[own + 1] - ends[first] > capacity:  # a long word leaves less room for what stands before it
+            first = int(np.searchsorted(ends, ends[own + 1] - capacity))
+        end = int(np.searchsorted(ends, ends[first] + capacity, side="right")) - 1
+        own_end = n_words if end == n_words else int(np.searchsorted(ends, ends[end] - margin, side="right")) - 1
+        own_end = max(own_end, own + 1)
+        windows.append((first, own, own_end, end))
+        own = own_end
+    return windows
 
 
 def _readable(text: str) -> str:

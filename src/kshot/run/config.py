@@ -6,14 +6,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from kshot.errors import KshotError, did_you_mean
 from kshot.meta.learner import AlgorithmSettings
-from kshot.models.build import ENCODER_KINDS, EncoderSettings
+from kshot.models.build import EncoderSettings
 from kshot.models.pretrained import PretrainedSettings
 from kshot.settings import Settings
 from kshot.tasks.classification import ClassificationSettings
+from kshot.tasks.kinds import TaskSettings
 
 Count = int | tuple[int, int] | Literal["all"]
 
@@ -123,7 +124,7 @@ class Recipe(Settings):
         seed: Decides the first weights, the episodes and the dropout.
         data: See `DataSettings`.
         encoder: See the settings in `kshot.models`; `kind` says which.
-        task: See `ClassificationSettings`.
+        task: See `ClassificationSettings` and `TaggingSettings`; `kind` says which.
         algorithm: See `AlgorithmSettings`.
         training: See `TrainingSettings`.
         validation: See `ValidationSettings`.
@@ -134,11 +135,17 @@ class Recipe(Settings):
     seed: int = Field(1, ge=0)
     data: DataSettings = DataSettings()
     encoder: EncoderSettings = PretrainedSettings()
-    task: ClassificationSettings = ClassificationSettings()
+    task: TaskSettings = ClassificationSettings()
     algorithm: AlgorithmSettings = AlgorithmSettings()
     training: TrainingSettings = TrainingSettings()
     validation: ValidationSettings = ValidationSettings()
     expect: tuple[Figure, ...] = ()
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _usual_task(cls, value: Any) -> Any:
+        """A task that does not say what kind it is, is a classification."""
+        return {"kind": "classification", **value} if isinstance(value, Mapping) else value
 
 
 def recipes() -> list[str]:
@@ -213,11 +220,13 @@ def _sentence(error: ValidationError, source: str) -> str:
     """One sentence for the first thing that is wrong."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    key = ".".join(part for part in path if part not in ENCODER_KINDS or part == path[-1])
+    key = ".".join(part for part in path if part not in _KINDS or part == path[-1])
     if first["type"] == "extra_forbidden":
         return f'{source}: the key "{key}" is unknown.{did_you_mean(path[-1], _siblings(path))}'
     if first["type"].startswith("union_tag"):
-        return f'{source}: "{key}" needs a kind, one of {", ".join(ENCODER_KINDS)}.'
+        union = EncoderSettings if path[-1] == "encoder" else TaskSettings
+        kinds = ", ".join(str(each.model_fields["kind"].default) for each in _models_of(union))
+        return f'{source}: "{key}" needs a kind, one of {kinds}.'
     return f'{source}: "{key}" cannot be {first["input"]!r}: {first["msg"]}.' if key else f"{source}: {first['msg']}."
 
 
@@ -228,8 +237,7 @@ def _siblings(path: Sequence[str]) -> list[str]:
         kinds = _models_of(model.model_fields[part].annotation) if part in model.model_fields else []
         if kinds:
             model = kinds[0]
-        if part in ENCODER_KINDS:
-            model = next(kind for kind in _models_of(EncoderSettings) if kind.model_fields["kind"].default == part)
+        model = _KINDS.get(part, model)
     return list(model.model_fields)
 
 
@@ -238,3 +246,9 @@ def _models_of(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [found for part in getattr(annotation, "__args__", ()) for found in _models_of(part)]
+
+
+_KINDS: dict[str, type[BaseModel]] = {
+    each.model_fields["kind"].default: each for union in (EncoderSettings, TaskSettings) for each in _models_of(union)
+}
+"""What a `kind` in a recipe stands for."""

@@ -20,7 +20,6 @@ from kshot.data.examples import Episode
 from kshot.errors import KshotError
 from kshot.meta.learner import Learner, Pair
 from kshot.run.config import Count
-from kshot.tasks.scores import accuracy, macro_f1
 
 _TIMED_EPISODES = 11
 
@@ -46,39 +45,40 @@ class Evaluation:
     """The scores of a learner on some episodes.
 
     Attributes:
-        accuracies: One for each episode.
-        macro_f1s: One for each episode.
+        measures: The names of the scores, the one that decides first.
+        scores: One row an episode, one column a measure, (n_episodes, n_measures).
         seconds: The median time of an adaptation from raw text, nothing being cached.
     """
 
-    accuracies: NDArray[np.float64]
-    macro_f1s: NDArray[np.float64]
+    measures: tuple[str, ...]
+    scores: NDArray[np.float64]
     seconds: float
+
+    def of(self, measure: str) -> Estimate:
+        """The mean of a measure over the episodes."""
+        return estimate(self.scores[:, self.measures.index(measure)])
+
+    @property
+    def main(self) -> Estimate:
+        """The mean of the measure that decides."""
+        return estimate(self.scores[:, 0])
 
     @property
     def accuracy(self) -> Estimate:
-        """Mean accuracy."""
-        return estimate(self.accuracies)
-
-    @property
-    def macro_f1(self) -> Estimate:
-        """Mean macro F1."""
-        return estimate(self.macro_f1s)
+        """Mean accuracy, of tasks that have one."""
+        return self.of("accuracy")
 
     def lift(self, other: "Evaluation") -> Estimate:
-        """The mean difference of accuracy to another learner's on the same episodes, with its paired interval."""
-        return estimate(self.accuracies - other.accuracies)
+        """The mean difference of the main measure to another learner's on the same episodes, its interval paired."""
+        return estimate(self.scores[:, 0] - other.scores[:, 0])
 
     def summary(self) -> dict[str, float]:
         """The figures, for a file."""
-        return {
-            "accuracy": self.accuracy.mean,
-            "accuracy_interval": self.accuracy.half_width,
-            "macro_f1": self.macro_f1.mean,
-            "macro_f1_interval": self.macro_f1.half_width,
-            "seconds_per_adaptation": self.seconds,
-            "episodes": len(self.accuracies),
-        }
+        figures: dict[str, float] = {}
+        for measure in self.measures:
+            key, value = measure.lower().replace(" ", "_"), self.of(measure)
+            figures |= {key: value.mean, f"{key}_interval": value.half_width}
+        return {**figures, "seconds_per_adaptation": self.seconds, "episodes": len(self.scores)}
 
 
 def estimate(values: NDArray[np.float64]) -> Estimate:
@@ -113,18 +113,13 @@ def evaluate(learner: Learner, episodes: Sequence[Episode], *, time: bool = True
         seconds = _seconds(learner, episodes) if time else math.nan
     finally:
         learner.train(was_training)
-    accuracies, macro_f1s = np.array(scores).T
-    return Evaluation(accuracies, macro_f1s, seconds)
+    return Evaluation(learner.task.measures, np.array(scores, dtype=np.float64), seconds)
 
 
-def _score(learner: Learner, episode: Episode) -> tuple[float, float]:
+def _score(learner: Learner, episode: Episode) -> tuple[float, ...]:
     support, query = collate(learner, episode)
     state = learner.adapt(support)
-    scores = []
-    for group, logits in learner.logits(state, query).items():
-        true, predicted = query.labels[group].numpy(), logits.argmax(dim=-1).cpu().numpy()
-        scores.append((accuracy(true, predicted), macro_f1(true, predicted, query.n_labels[group])))
-    return float(np.mean([a for a, _ in scores])), float(np.mean([f for _, f in scores]))
+    return learner.task.score(learner.scorer(state, query), query, episode.query, episode.classes)
 
 
 def _seconds(learner: Learner, episodes: Sequence[Episode]) -> float:
@@ -158,7 +153,7 @@ def evaluate_run(
     """Evaluates a saved learner on a part of a data set.
 
     Returns:
-        The figures and the settings that they belong to; also written to `json_file`, with the accuracy of each
+        The figures and the settings that they belong to; also written to `json_file`, with the scores of each
         episode.
 
     Raises:
@@ -178,9 +173,13 @@ def evaluate_run(
         "query": query,
         "seed": seed,
     }
-    figures = {**settings, **evaluation.summary()}
+    figures = {**settings, "measures": list(evaluation.measures), **evaluation.summary()}
     if json_file is not None:
-        _write_json(json_file, {**figures, "accuracies": evaluation.accuracies.tolist()})
+        each = {
+            f"each_{name}": column.tolist()
+            for name, column in zip(evaluation.measures, evaluation.scores.T, strict=True)
+        }
+        _write_json(json_file, {**figures, **each})
     return figures
 
 

@@ -16,7 +16,7 @@ from kshot.calibration import measure_prior
 from kshot.data.augment import build_augmentation
 from kshot.data.catalogue import load_dataset
 from kshot.data.dataset import Dataset
-from kshot.data.examples import Episode, TextExample
+from kshot.data.examples import Episode, Example
 from kshot.data.sampler import EpisodeSampler
 from kshot.errors import KshotError
 from kshot.meta.algorithms import algorithm, build_learner
@@ -29,7 +29,7 @@ from kshot.run.config import Recipe, TrainingSettings
 from kshot.run.evaluate import Estimate, Evaluation, collate, evaluate
 from kshot.run.log import Log
 from kshot.tasks.base import Batch
-from kshot.tasks.classification import Classification
+from kshot.tasks.kinds import build_task
 
 _RECIPE, _CHECKPOINTS, _LEARNER = "recipe.json", "checkpoints", "learner"
 _TEMPERATURE_EPISODES = 20
@@ -96,7 +96,8 @@ def start_learner(recipe: Recipe, dataset: Dataset) -> Learner:
     """Builds the learner of a recipe with its first weights; what does not learn is frozen."""
     texts = [example.text for example in dataset.train]
     encoder = build_encoder(recipe.encoder, texts, seed=recipe.seed)
-    learner = build_learner(recipe.algorithm, encoder, Classification(recipe.task), seed=recipe.seed)
+    task = build_task(recipe.task.model_dump()).learned_from(dataset.train)
+    learner = build_learner(recipe.algorithm, encoder, task, seed=recipe.seed)
     chosen = set(select(encoder, recipe.training.trains))
     for name, tensor in encoder.named_parameters():
         tensor.requires_grad_(tensor.requires_grad and name in chosen)
@@ -132,7 +133,7 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
 
     checkpoint = load_checkpoint(out / _CHECKPOINTS)
     if checkpoint is None:
-        score = evaluate(learner, validation, time=False).accuracy.mean
+        score = evaluate(learner, validation, time=False).main.mean
         progress, best = Progress(step=0, best_step=0, best_score=score, waited=0), _copy(own)
     else:
         learner.load_state_dict(dict(checkpoint.weights), strict=False)
@@ -148,7 +149,7 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
             if drawn.skipped:
                 log.say(f"Left out of {part}, with too few examples: {', '.join(drawn.skipped)}.")
         if progress.step == 0:
-            log.figures(0, valid_accuracy=progress.best_score)
+            log.figures(0, valid=progress.best_score)
         begin = perf_counter()
         for step in range(progress.step, settings.steps):
             if recipe.validation.patience and progress.waited >= recipe.validation.patience:
@@ -158,14 +159,14 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
             log.step(step + 1, loss)
             log.figures(step + 1, loss=loss)
             if (step + 1) % recipe.validation.every == 0 or step + 1 == settings.steps:
-                result = evaluate(learner, validation, time=False).accuracy
+                result = evaluate(learner, validation, time=False).main
                 better = result.mean > progress.best_score
                 if better:
                     progress, best = Progress(step + 1, step + 1, result.mean, 0), _copy(own)
                 else:
                     progress = Progress(step + 1, progress.best_step, progress.best_score, progress.waited + 1)
                 log.validation(step + 1, str(result), better)
-                log.figures(step + 1, valid_accuracy=result.mean, seconds=perf_counter() - begin)
+                log.figures(step + 1, valid=result.mean, seconds=perf_counter() - begin)
                 save_checkpoint(Checkpoint(progress, own, best, flatten(optimiser)), out / _CHECKPOINTS)
     learner.load_state_dict(best, strict=False)
     return progress.best_step
@@ -245,14 +246,15 @@ def rotations(episode: Episode) -> list[Episode]:
 
     A class whose texts are not a multiple of its shots gives its last ones to the query every time.
     """
-    texts: dict[str, list[TextExample]] = {name: [] for name in episode.classes}
+    texts: dict[str, list[Example]] = {name: [] for name in episode.classes}
     for example in (*episode.support, *episode.query):
-        texts[example.label].append(example)
+        texts[example.labels[0]].append(example)
     shots = episode.shots
     n_turns = min(len(texts[name]) // shots[name] for name in episode.classes)
     turned = []
     for turn in range(n_turns):
-        support, query = [], []
+        support: list[Example] = []
+        query: list[Example] = []
         for name, rows in texts.items():
             first, last = turn * shots[name], (turn + 1) * shots[name]
             support += rows[first:last]
@@ -310,7 +312,7 @@ def _best_on_valid(
     """The best of some weights, with class names or without: they, their share of the way, and the learner to use."""
     learners = [learner]
     if recipe.task.class_names and recipe.validation.choose_names:
-        nameless = Classification(recipe.task.model_copy(update={"class_names": False}))
+        nameless = build_task(learner.task.settings.model_copy(update={"class_names": False}).model_dump())
         other = build_learner(learner.settings, learner.encoder, nameless)
         other.precision = learner.precision
         learners.append(other.to(next(learner.parameters()).device))
@@ -323,7 +325,7 @@ def _best_on_valid(
         with learner.encoder.remembering():
             for j, each in enumerate(learners):
                 each.load_state_dict(dict(weights))
-                scores[i, j] = evaluate(each, validation, time=False).accuracy.mean
+                scores[i, j] = evaluate(each, validation, time=False).main.mean
     i, j = max(scores, key=lambda pair: scores[pair])
     weights, share = candidates[i]
     return dict(weights), share, learners[j]
@@ -357,7 +359,7 @@ def _about(recipe: Recipe, dataset: Dataset, outcome: Outcome) -> dict[str, obje
         "title": recipe.title,
         "recipe": recipe.model_dump(mode="json"),
         "trained_on": dataset.name,
-        "training_classes": sorted({example.label for example in dataset.train}),
+        "training_classes": sorted({label for example in dataset.train for label in example.labels}),
         "best_step": outcome.best_step,
         "share": outcome.share,
         "kept_start": outcome.kept_start,
@@ -387,6 +389,10 @@ def _is_begun(out: Path, recipe: Recipe, resume: bool) -> bool:
 
 def _check(recipe: Recipe, dataset: Dataset, learner: Learner) -> None:
     """Refuses, before anything is written, episodes that cannot be drawn and learners that cannot learn."""
+    if recipe.task.kind != "classification":
+        for key in ("rotate", "token_cutoff"):
+            if getattr(recipe.training, key):
+                raise KshotError(f"training.{key} is for classification: it would take words apart; leave it out.")
     for stream in _STREAMS if recipe.training.steps else ("judgement",):
         sampler(recipe, dataset, stream, 1)
     if recipe.training.steps:

@@ -1,19 +1,53 @@
 """What a kind of problem is to an algorithm: items, each a vector with a label number."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from kshot.data.examples import TextExample
-from kshot.models.vocabulary import TokenIds, Vocabulary
+from kshot.data.examples import Example
+from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
-Encode = Callable[[Sequence[TokenIds]], Tensor]
-"""Texts to vectors, (n_texts, dim)."""
+
+@dataclass(frozen=True)
+class Group:
+    """Items of one kind: texts, words, or runs of words.
+
+    Attributes:
+        rows: The vector of each item, or the first of the run whose mean it is, (n_items,).
+        labels: Their label numbers, (n_items,); -1 where there is none to learn from.
+        n_labels: The number of labels.
+        weights: How many examples each item counts for, (n_items,).
+        widths: The length of the run of each item, (n_items,); None if each is one vector.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    n_labels: int
+    weights: Tensor
+    widths: Tensor | None = None
+
+    def features(self, vectors: Tensor) -> Tensor:
+        """Returns the vector of each item: (n_vectors, dim) -> (n_items, dim)."""
+        rows = self.rows.to(vectors.device)
+        if self.widths is None:
+            return vectors[rows]
+        widths = self.widths.to(vectors.device)
+        item = torch.repeat_interleave(torch.arange(len(rows), device=vectors.device), widths)
+        within = torch.arange(len(item), device=vectors.device) - (widths.cumsum(0) - widths)[item]
+        sums = vectors.new_zeros(len(rows), vectors.shape[-1]).index_add(0, item, vectors[rows[item] + within])
+        return sums / widths.unsqueeze(-1)
+
+    def part(self, items: Tensor) -> "Group":
+        """The items of some numbers, (n_chosen,)."""
+        widths = None if self.widths is None else self.widths[items]
+        return replace(
+            self, rows=self.rows[items], labels=self.labels[items], weights=self.weights[items], widths=widths
+        )
 
 
 @dataclass(frozen=True)
@@ -21,18 +55,23 @@ class Batch:
     """A support or a query set as an algorithm needs it.
 
     Attributes:
-        texts: The distinct token sequences, n_texts of them.
-        rows: The text of each item, (n_items,).
-        labels: For each group of items the label numbers, (n_items,); -1 where there is none to learn from.
-        n_labels: For each group the number of labels.
-        weights: How many examples each item counts for, (n_items,).
+        texts: The distinct token sequences.
+        groups: The items of each group.
+        words: Where the words of each text are, if each word has a vector of its own; None if each text has one. The
+            vectors that `Group.rows` count are those of the words of all texts in order, or of the texts.
     """
 
     texts: tuple[TokenIds, ...]
-    rows: Tensor
-    labels: dict[str, Tensor]
-    n_labels: dict[str, int]
-    weights: Tensor
+    groups: dict[str, Group]
+    words: tuple[WordRanges, ...] | None = None
+
+    def part(self, group: str, items: Tensor) -> Self:
+        """The batch with some items only of a group, (n_chosen,); its vectors are the same."""
+        return replace(self, groups={**self.groups, group: self.groups[group].part(items)})
+
+
+Scorer = Callable[[Batch], dict[str, Tensor]]
+"""Scores the items of a batch: for each of its groups (n_items, n_labels)."""
 
 
 class Task(ABC):
@@ -40,40 +79,63 @@ class Task(ABC):
 
     Attributes:
         groups: The kinds of items that it labels, each with a head of its own.
+        measures: The names of its scores, the one that decides first.
         settings: What rebuilds it.
     """
 
     groups: tuple[str, ...]
+    measures: ClassVar[tuple[str, ...]]
     settings: Settings
 
     @abstractmethod
     def collate(
-        self, examples: Sequence[TextExample], classes: Sequence[str], vocabulary: Vocabulary, *, support: bool
+        self, examples: Sequence[Any], classes: Sequence[str], vocabulary: Vocabulary, *, support: bool
     ) -> Batch:
-        """Makes a batch of examples; a label that is not in `classes` is -1."""
+        """Makes a batch of examples; the label number of what is not of `classes` is -1."""
 
     @abstractmethod
-    def features(self, encode: Encode, batch: Batch) -> dict[str, Tensor]:
-        """Returns one vector for each item of each group, (n_items, dim)."""
+    def score(self, scorer: Scorer, batch: Batch, examples: Sequence[Any], classes: Sequence[str]) -> tuple[float, ...]:
+        """Predicts the examples of a batch and compares with what is true: a value for each of `measures`."""
+
+    def learned_from(self, examples: Iterable[Example]) -> Self:
+        """The task with what it takes from the meta-training examples, apart from all learning; here nothing."""
+        return self
 
 
-def join(batches: Sequence[Batch]) -> tuple[tuple[TokenIds, ...], list[Tensor]]:
-    """Collects the distinct texts of several batches.
+def join(batches: Sequence[Batch]) -> tuple[Batch, list[Tensor]]:
+    """Collects the distinct texts of several batches of one kind.
 
     A vocabulary gives the same array for the same text, so arrays are compared by identity.
 
     Returns:
-        The distinct texts, and for each batch the places of its texts among them, (n_texts,).
+        A batch of the distinct texts without items, and for each batch which of its vectors are the vectors of that
+        batch, (n_vectors,).
     """
-    places: dict[int, int] = {}
+    places: dict[int, int] = {}  # where the vectors of a text begin
     texts: list[TokenIds] = []
+    words: list[WordRanges] = []
+    n_found = 0
     found = []
     for batch in batches:
-        numbers = np.empty(len(batch.texts), dtype=np.int64)
+        runs = []
         for row, text in enumerate(batch.texts):
-            place = places.setdefault(id(text), len(texts))
-            if place == len(texts):
+            count = 1 if batch.words is None else len(batch.words[row])
+            place = places.setdefault(id(text), n_found)
+            if len(places) > len(texts):
                 texts.append(text)
-            numbers[row] = place
-        found.append(torch.from_numpy(numbers))
-    return tuple(texts), found
+                words += [] if batch.words is None else [batch.words[row]]
+                n_found += count
+            runs.append(torch.arange(place, place + count))
+        found.append(torch.cat(runs) if runs else torch.empty(0, dtype=torch.int64))
+    whole = batches[0].words is not None if batches else False
+    return Batch(tuple(texts), {}, tuple(words) if whole else None), found
+
+
+def group_of(labels: Sequence[int], rows: Sequence[int], n_labels: int, weights: Sequence[float]) -> Group:
+    """A group of items that are one vector each."""
+    return Group(
+        rows=torch.tensor(rows, dtype=torch.int64),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        n_labels=n_labels,
+        weights=torch.tensor(weights, dtype=torch.float32),
+    )

@@ -1,18 +1,16 @@
 """Text classification: one item a text."""
 
-import re
 from collections.abc import Sequence
 from typing import Literal
-from unicodedata import category
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from kshot.data.examples import TextExample
 from kshot.models.vocabulary import Vocabulary
 from kshot.settings import Settings
-from kshot.tasks.base import Batch, Encode, Task
+from kshot.tasks.base import Batch, Scorer, Task, group_of
+from kshot.tasks.names import in_words
+from kshot.tasks.scores import accuracy, macro_f1
+
+GROUP = "label"
 
 
 class ClassificationSettings(Settings):
@@ -32,7 +30,8 @@ class ClassificationSettings(Settings):
 class Classification(Task):
     """Assigns one of several classes to a text."""
 
-    groups = ("label",)
+    groups = (GROUP,)
+    measures = ("accuracy", "macro F1")
     settings: ClassificationSettings
 
     def __init__(self, settings: ClassificationSettings | None = None) -> None:
@@ -51,35 +50,11 @@ class Classification(Task):
             numbers += telling
             weights += [self.settings.name_weight] * len(telling)
         distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        return Batch(
-            texts=tuple(vocabulary.encode(list(distinct))),
-            rows=torch.from_numpy(np.fromiter((distinct[text] for text in texts), np.int64, len(texts))),
-            labels={"label": torch.tensor(numbers, dtype=torch.int64)},
-            n_labels={"label": len(classes)},
-            weights=torch.tensor(weights, dtype=torch.float32),
-        )
+        group = group_of(numbers, [distinct[text] for text in texts], len(classes), weights)
+        return Batch(tuple(vocabulary.encode(list(distinct))), {GROUP: group})
 
-    def features(self, encode: Encode, batch: Batch) -> dict[str, Tensor]:
-        return {"label": encode(batch.texts)[batch.rows]}
-
-
-def in_words(name: str) -> str:
-    """Spells a class name as words: `alarm/set_time` and `alarm.setTime` give `alarm set time`.
-
-    A name without a letter or digit stays as it is.
-    """
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    roles = "".join(map(_role, spaced))
-    words = [spaced[found.start() : found.end()] for found in re.finditer(r"w+(?:jw+)*(?:s+(?!w))?", roles)]
-    return " ".join(words).lower() or name
-
-
-def _role(character: str) -> str:
-    """What a character does in a name: w is of a word, j joins two parts of one (`e-mail`), s may end one (`C++`)."""
-    if character.isalnum() or category(character) in (
-        "Mn",
-        "Mc",
-        "Cf",
-    ):  # a vowel sign of Hindi is no letter, but of the word
-        return "w"
-    return "j" if character in "'\N{RIGHT SINGLE QUOTATION MARK}&-" else "s" if character in "+#" else " "
+    def score(
+        self, scorer: Scorer, batch: Batch, examples: Sequence[TextExample], classes: Sequence[str]
+    ) -> tuple[float, ...]:
+        true, predicted = batch.groups[GROUP].labels.numpy(), scorer(batch)[GROUP].argmax(dim=-1).cpu().numpy()
+        return accuracy(true, predicted), macro_f1(true, predicted, len(classes))

@@ -1,13 +1,20 @@
 """The kinds of task by name, and between a task and its settings."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from kshot.errors import KshotError, did_you_mean
 from kshot.tasks.base import Task
 from kshot.tasks.classification import Classification, ClassificationSettings
+from kshot.tasks.tagging import Tagging, TaggingSettings
 
-TASKS: dict[str, tuple[Any, Any]] = {"classification": (ClassificationSettings, Classification)}
+TaskSettings = Annotated[ClassificationSettings | TaggingSettings, Field(discriminator="kind")]
+TASKS: dict[str, tuple[Any, Any]] = {
+    "classification": (ClassificationSettings, Classification),
+    "tagging": (TaggingSettings, Tagging),
+}
 
 
 def build_task(values: Mapping[str, Any]) -> Task:
