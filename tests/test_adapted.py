@@ -4,7 +4,6 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from kshot.classifier import AdaptedClassifier
 from kshot.errors import KshotError
 from kshot.meta.algorithms import ALGORITHMS
 from kshot.meta_learner import MetaLearner, load, load_task
-from kshot.models.encoder import Encoder
-from kshot.models.vocabulary import TokenIds
 from toy import CLASSES, episode, scratch
 from users import LABELS, QUERIES, TEXTS, meta_learner, task
 

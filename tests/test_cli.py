@@ -314,6 +314,7 @@ def test_evaluate_passes_its_settings_on(
         figures = {"accuracy": 0.9, "accuracy_interval": 0.01, "macro_f1": 0.8, "macro_f1_interval": 0.02}
         return {
             **figures,
+            "measures": ["accuracy", "macro F1"],
             **{"seconds_per_adaptation": 0.02, "episodes": 10, "algorithm": "ridge", "data": "toy", "part": "test"},
             **{"way": asked["way"], "shot": asked["shot"]},
         }
@@ -339,8 +340,8 @@ def test_train_says_whether_it_paid(
 ) -> None:
     asked: list[object] = []
     outcome = SimpleNamespace(
-        start=SimpleNamespace(accuracy="80.0 ± 1.0"),
-        trained=SimpleNamespace(accuracy="84.0 ± 1.0"),
+        start=SimpleNamespace(main="80.0 ± 1.0", measures=("accuracy",)),
+        trained=SimpleNamespace(main="84.0 ± 1.0", measures=("accuracy",)),
         lift="4.0 ± 0.5",
         best_step=0 if kept_start else 10,
         kept_start=kept_start,

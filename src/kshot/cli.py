@@ -17,7 +17,7 @@ ERROR, INTERRUPTED = 2, 130
 
 app = typer.Typer(
     name="kshot",
-    help="Learns to learn text classification: meta-train once, then learn a new task from a handful of examples.",
+    help="Learns to learn language tasks: meta-train once, then learn a new task from a handful of examples.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -200,9 +200,11 @@ def predict(
         typer.Argument(metavar="FILE", help="Text (one a line), JSONL, JSON, CSV or TSV; - for the standard input."),
     ] = "-",
     format: Annotated[
-        Literal["table", "jsonl"] | None,
+        Literal["table", "jsonl", "conll", "displacy"] | None,
         typer.Option(
-            help="A table for people or JSONL for programs; a table on a terminal if left out.", show_default=False
+            help="A table or coloured text for people, JSONL for programs; for entities also CoNLL columns, or JSONL "
+            "for spaCy's displacy. On a terminal a table if left out.",
+            show_default=False,
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here instead of the screen.")] = None,
@@ -212,16 +214,16 @@ def predict(
     field: Annotated[str | None, typer.Option("--text", metavar="FIELD", help="The field with the text.")] = None,
     learner: LearnerOption = None,
 ) -> None:
-    """Label texts by an adapted task, as they come."""
+    """Label texts, or find entities in them, by an adapted task, as they come."""
     from kshot.meta_learner import load_task
-    from kshot.output import prediction_writer
+    from kshot.predictions import prediction_writer
     from kshot.streams import text_blocks
 
     if file == "-" and sys.stdin.isatty():
         print("Type texts, one a line; Ctrl-D ends.", file=sys.stderr)
     blocks = text_blocks(file, field=field)
     adapted = load_task(task, learner=learner)
-    with prediction_writer(out, format, top=top) as write:
+    with prediction_writer(adapted, out, format, top=top) as write:
         for texts in blocks:
             write(texts, adapted.predict(texts))
 

@@ -1,35 +1,27 @@
-"""What the commands print: tables for people that keep whole texts when they go into a pipe, and JSONL for programs."""
+"""What the commands print: tables for people, which keep whole texts when they go into a pipe."""
 
-import json
-import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kshot.errors import KshotError
-
 if TYPE_CHECKING:
-    from kshot.classifier import AdaptedClassifier, Prediction
+    from kshot.adapted import Adapted
     from kshot.data.dataset import Dataset
     from kshot.data.entries import Entry
-    from kshot.data.examples import TextExample
+    from kshot.data.examples import Example
     from kshot.data.readers import Finding
     from kshot.meta.algorithms import Algorithm
     from kshot.run.train import Outcome
 
 WIDE = 100_000  # columns of a pipe: nothing is wrapped or cut
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-
-Write = Callable[[Sequence[str], Sequence["Prediction"]], None]
-"""Takes texts and their predictions."""
 
 
 def console(file: TextIO | None = None) -> Console:
@@ -46,102 +38,15 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
     return made
 
 
-# -- predictions -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def prediction_writer(out: Path | None, form: Literal["table", "jsonl"] | None, *, top: int) -> Iterator[Write]:
-    """Gives a function that writes predictions, block by block.
-
-    Args:
-        out: A file, which appears when all is written; None for the standard output.
-        form: `table` or `jsonl`; None is a table on a terminal, and JSONL elsewhere.
-        top: How many probabilities a line of JSONL has; 0 for all.
-
-    Raises:
-        KshotError: If the file cannot be written.
-    """
-    if out is None:
-        form = form or ("table" if sys.stdout.isatty() else "jsonl")
-        try:
-            yield _writer(sys.stdout, form, top)
-        except BrokenPipeError:
-            raise  # whoever was reading has had enough
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still in the buffer
-            raise KshotError(f"The output could not be written ({error.strerror}).") from error
-        return
-    draft = out.with_name(f".{out.name}.draft")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            yield _writer(file, form or "jsonl", top)
-        draft.replace(out)
-    except OSError as error:
-        raise KshotError(f"{out} could not be written ({error.strerror}); choose another place.") from error
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _writer(file: TextIO, form: Literal["table", "jsonl"], top: int) -> Write:
-    return _table_writer(file) if form == "table" else _jsonl_writer(file, top)
-
-
-def _jsonl_writer(file: TextIO, top: int) -> Write:
-    def write(texts: Sequence[str], predictions: Sequence["Prediction"]) -> None:
-        for text, prediction in zip(texts, predictions, strict=True):
-            ranked = list(prediction.probabilities.items())[: top or None]
-            row = {
-                "text": text,
-                "label": prediction.label,
-                "confidence": round(prediction.confidence, 6),
-                "out_of_scope": round(prediction.out_of_scope, 6),
-                "in_scope": prediction.in_scope,
-                "probabilities": {name: round(probability, 6) for name, probability in ranked},
-            }
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        file.flush()
-
-    return write
-
-
-def _table_writer(file: TextIO) -> Write:
-    """A row a text, the columns in the same places in every block."""
-    screen = console(file)
-    label_width = 0
-
-    def write(texts: Sequence[str], predictions: Sequence["Prediction"]) -> None:
-        nonlocal label_width
-        first = label_width == 0
-        label_width = max(label_width, 12, *(len(prediction.label) for prediction in predictions))
-        rows = table("confidence", "label", "none of these?", "text", right=["confidence"])
-        rows.show_header = first
-        rows.columns[0].width = 10
-        rows.columns[1].width = min(label_width, 32)
-        rows.columns[2].width = 14
-        for text, prediction in zip(texts, predictions, strict=True):
-            colour = "yellow" if not prediction.in_scope else "green" if prediction.confidence >= 0.5 else "white"
-            doubt = "" if prediction.in_scope else f"perhaps ({prediction.out_of_scope:.2f})"
-            rows.add_row(
-                f"{prediction.confidence:.0%}",
-                f"[{colour}]{escape(prediction.label)}[/]",
-                f"[yellow]{doubt}[/]" if doubt else "",
-                escape(" ".join(text.split())),
-            )
-        screen.print(rows)
-        file.flush()
-
-    return write
-
-
 # -- runs and tasks ----------------------------------------------------------------------------------------------------
 
 
 def show_outcome(outcome: "Outcome", out: Path) -> None:
     """Says what meta-training came to."""
     screen = console()
-    screen.print(f"The start on new classes    {outcome.start.accuracy} %")
+    screen.print(f"The start on new classes    {outcome.start.main} % {outcome.start.measures[0]}")
     if outcome.best_step or outcome.kept_start:
-        screen.print(f"Meta-trained                {outcome.trained.accuracy} %")
+        screen.print(f"Meta-trained                {outcome.trained.main} %")
         screen.print(f"Paired difference           {outcome.lift} points (95% interval)")
     if outcome.kept_start:
         screen.print("[yellow]Meta-training did not pay here: the interval includes 0, so the start was kept.[/]")
@@ -155,27 +60,48 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     where = f"{figures['data']} ({figures['part']}), {way}, {_count(figures['shot'])}-shot"
     screen.print(f"[bold]{escape(figures['algorithm'])}[/] on {escape(where)}")
     rows = table("measure", "mean", "95% interval", right=["mean", "95% interval"])
-    for name, key in (("accuracy", "accuracy"), ("macro F1", "macro_f1")):
+    for name in figures["measures"]:
+        key = name.lower().replace(" ", "_")
         rows.add_row(name, f"{100 * figures[key]:.2f} %", f"± {100 * figures[f'{key}_interval']:.2f}")
     rows.add_row("time of an adaptation", f"{1000 * figures['seconds_per_adaptation']:.1f} ms", "")
     rows.add_row("episodes", str(figures["episodes"]), "")
     screen.print(rows)
 
 
-def show_adapted(task: "AdaptedClassifier", folder: Path, seconds: float) -> None:
+def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
     """Says what adapting came to."""
-    counts = sorted(Counter(example.label for example in task.examples).values())
-    shots = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
     screen = console()
     place = escape(str(folder))
-    screen.print(f"Learned {len(task.classes)} classes from {shots} examples each in {1000 * seconds:.0f} ms: {place}")
+    screen.print(f"Learned {_what_of(task)} in {1000 * seconds:.0f} ms: {place}")
     if (folder / "learner").is_dir():
         screen.print("The learner is inside, so the folder can be moved to another machine.")
     screen.print(f"Next:\n  kshot predict {place} TEXTS")
 
 
-def show_task(task: "AdaptedClassifier", folder: Path) -> None:
+def _what_of(task: "Adapted") -> str:
+    """What a task was learned from, in words."""
+    from kshot.tagger import AdaptedTagger
+
+    if isinstance(task, AdaptedTagger):
+        return f"{_several(len(task.classes), 'type')} of entity from {_several(len(task.examples), 'sentence')}"
+    counts = sorted(_shown(task).values())
+    shots = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+    return f"{len(task.classes)} classes from {shots} examples each"
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _shown(task: "Adapted") -> Counter[str]:
+    """How many examples show each class."""
+    return Counter(label for example in task.examples for label in example.labels)
+
+
+def show_task(task: "Adapted", folder: Path) -> None:
     """Shows what a task knows."""
+    from kshot.classifier import AdaptedClassifier
+
     screen = console()
     about = task.learner.about
     facts = table("", "")
@@ -184,10 +110,11 @@ def show_task(task: "AdaptedClassifier", folder: Path) -> None:
     facts.add_row("learner", escape(f"{task.learner.learner.settings.name}, {about.get('title') or 'no title'}"))
     facts.add_row("kept in", escape(str(task.learner.home)))
     facts.add_row("temperature", f"{task.temperature:.3f}")
-    facts.add_row("none of these above", f"{task.scope.threshold:.3f}")
+    if isinstance(task, AdaptedClassifier):
+        facts.add_row("none of these above", f"{task.scope.threshold:.3f}")
     screen.print(facts)
-    counts = Counter(example.label for example in task.examples)
-    first = {example.label: example.text for example in reversed(task.examples)}
+    counts = _shown(task)
+    first = {label: example.text for example in reversed(task.examples) for label in example.labels}
     rows = table("class", "examples", "first example", right=["examples"])
     for name in task.classes:
         rows.add_row(escape(name), str(counts[name]), escape(" ".join(first[name].split())))
@@ -209,33 +136,39 @@ def show_datasets(entries: Sequence["Entry"]) -> None:
 
 def show_dataset(dataset: "Dataset") -> None:
     """Shows a data set."""
+    from kshot.data.dataset import TextDataset
+
     screen = console()
     screen.print(f"[bold]{escape(dataset.name)}[/]  {escape(dataset.source)}  {escape(dataset.licence)}")
-    rows = table("part", "texts", "classes", "texts a class", "classes, the first", right=["texts", "classes"])
+    is_text = isinstance(dataset, TextDataset)
+    what, plural = ("class", "classes") if is_text else ("type", "types")
+    unit = "texts" if is_text else "sentences"
+    rows = table("part", unit, plural, f"{unit} a {what}", f"{plural}, the first", right=[unit, plural])
     for name in ("train", "valid", "test"):
-        counts = Counter(example.label for example in getattr(dataset, name))
+        examples = getattr(dataset, name)
+        counts = Counter(label for example in examples for label in example.labels)
         low, high = (min(counts.values()), max(counts.values())) if counts else (0, 0)
         each = str(low) if low == high else f"{low} to {high}"
         names = ", ".join(sorted(counts)[:4]) + (", …" if len(counts) > 4 else "")
-        rows.add_row(name, str(sum(counts.values())), str(len(counts)), each, escape(names))
+        rows.add_row(name, str(len(examples)), str(len(counts)), each, escape(names))
     screen.print(rows)
-    if dataset.out_of_scope:
+    if isinstance(dataset, TextDataset) and dataset.out_of_scope:
         screen.print(f"{len(dataset.out_of_scope)} out-of-scope texts")
     _show_examples(screen, dataset.train or dataset.test)
 
 
-def _show_examples(screen: Console, examples: Sequence["TextExample"], n_shown: int = 5) -> None:
+def _show_examples(screen: Console, examples: Sequence["Example"], n_shown: int = 5) -> None:
     rows = table("label", "text")
     step = max(1, len(examples) // n_shown)
     for example in examples[::step][:n_shown]:
-        rows.add_row(escape(example.label), escape(" ".join(example.text.split())))
+        rows.add_row(escape(", ".join(example.labels)), escape(" ".join(example.text.split())))
     screen.print(rows)
 
 
-def show_findings(path: Path, examples: Sequence["TextExample"], findings: Sequence["Finding"]) -> None:
+def show_findings(path: Path, examples: Sequence["Example"], findings: Sequence["Finding"]) -> None:
     """Says what may be wrong with data."""
     screen = console()
-    n_classes = len({example.label for example in examples})
+    n_classes = len({label for example in examples for label in example.labels})
     screen.print(f"{escape(str(path))}: {len(examples)} texts, {n_classes} classes")
     for finding in findings:
         screen.print(f"[{_STYLES[finding.severity]}]{finding.severity:<8}[/] {escape(finding.message)}")

@@ -147,7 +147,7 @@ def test_folders_are_looked_into_in_order(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_errors_about_names(tmp_path: Path) -> None:
-    names = "starter, clinc150, hwu64, huffpost, amazon_sentiment, sst2, fewrel"
+    names = ", ".join(CATALOGUE)
     for name, message in {
         "clinc": f'There is no data set "clinc", and no file or folder of that name; the data sets are {names}. '
         'Did you mean "clinc150"?',

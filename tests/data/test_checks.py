@@ -1,7 +1,7 @@
 """The checks: each finding, word for word, and silence where all is well."""
 
 from kshot.data.checks import Finding, check, check_splits
-from kshot.data.dataset import Dataset
+from kshot.data.dataset import TextDataset
 from kshot.data.examples import TextExample
 
 
@@ -48,17 +48,17 @@ def test_tasks_are_judged_each_on_its_own() -> None:
 
 def test_parts_must_not_share_what_is_new_in_them() -> None:
     train, valid, test = tuple(pool("a")), (*pool("a", 1), *pool("b")), tuple(pool("c"))
-    assert check_splits(Dataset("data", train, valid, test, "classes")) == [
+    assert check_splits(TextDataset("data", train, valid, test, "classes")) == [
         Finding("error", '1 class is in both train and valid: "a".'),
         Finding("warning", '1 text is in both train and valid, but for case and space: "a 0".'),
     ]
-    assert check_splits(Dataset("data", train, train[:0], test, "examples")) == [
+    assert check_splits(TextDataset("data", train, train[:0], test, "examples")) == [
         Finding("error", '1 class of test is not in train: "c".'),
         Finding("warning", 'The part "valid" is empty.'),
     ]
     one, other = tuple(pool("a", 2, "books")), tuple(TextExample(f"new {i}", "a", "books") for i in range(2))
     films = tuple(pool("f", 2, "films"))
-    assert check_splits(Dataset("data", one, films, other, "tasks")) == [
+    assert check_splits(TextDataset("data", one, films, other, "tasks")) == [
         Finding("error", '1 task is in both train and test: "books".')
     ]
-    assert check_splits(Dataset("data", train, tuple(pool("b")), test, "classes")) == []
+    assert check_splits(TextDataset("data", train, tuple(pool("b")), test, "classes")) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kshot.data.dataset import Dataset
+from kshot.data.dataset import TextDataset
 from kshot.data.examples import TextExample
 from kshot.errors import KshotError
 
@@ -15,7 +15,7 @@ COUNTS = {"way": 2, "shot": 2, "query": 3, "seed": 0, "n_episodes": 4}
 
 
 def test_a_part_is_named_and_not_empty() -> None:
-    dataset = Dataset("mine", pool("a", 3), (), pool("b", 3), "classes")
+    dataset = TextDataset("mine", pool("a", 3), (), pool("b", 3), "classes")
     assert dataset.part("train") == pool("a", 3)
     assert dataset.classes("test") == ("b",)
     with pytest.raises(KshotError) as caught:
@@ -27,13 +27,13 @@ def test_a_part_is_named_and_not_empty() -> None:
 
 
 def test_unit_classes_draws_from_the_part() -> None:
-    dataset = Dataset("mine", pool("a", 9), (), pool("b", 9) + pool("c", 9), "classes")
+    dataset = TextDataset("mine", pool("a", 9), (), pool("b", 9) + pool("c", 9), "classes")
     for episode in dataset.sampler("test", **COUNTS):  # type: ignore[arg-type]
         assert set(episode.support + episode.query) <= set(dataset.test)
 
 
 def test_unit_examples_takes_the_support_from_train() -> None:
-    dataset = Dataset(
+    dataset = TextDataset(
         "mine", pool("a", 9) + pool("b", 9), (), pool("a", 5, part="t") + pool("b", 5, part="t"), "examples"
     )
     for episode in dataset.sampler("test", **COUNTS):  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ def test_unit_tasks_keeps_the_published_support_of_a_task() -> None:
     train = tuple(each for label, task in both for each in pool(label, 9, task=f"old {task}", part="train"))
     test = tuple(each for label, task in both for each in pool(label, 2, task=task, part="train"))
     test += tuple(each for label, task in both for each in pool(label, 6, task=task, part="test"))
-    dataset = Dataset("mine", train, (), test, "tasks")
+    dataset = TextDataset("mine", train, (), test, "tasks")
     sampler = dataset.sampler("test", way="all", shot="all", query="all", seed=0, n_episodes=8)
     for episode in sampler:
         assert {example.part for example in episode.support} == {"train"}
@@ -60,5 +60,5 @@ def test_unit_tasks_keeps_the_published_support_of_a_task() -> None:
 
 
 def test_small_classes_can_be_left_out() -> None:
-    dataset = Dataset("mine", pool("a", 9) + pool("b", 9) + pool("c", 1), (), (), "classes")
+    dataset = TextDataset("mine", pool("a", 9) + pool("b", 9) + pool("c", 1), (), (), "classes")
     assert dataset.sampler("train", skip_small=True, **COUNTS).skipped == ("c",)  # type: ignore[arg-type]

@@ -38,8 +38,9 @@ def test_the_interval_is_students_t(values: list[float]) -> None:
 
 def test_a_lift_is_paired() -> None:
     shared = np.linspace(0, 1, 20)
-    ours = Evaluation(shared + 0.01, shared, 0.0)
-    theirs = Evaluation(shared, shared, 0.0)
+    measures = ("accuracy", "macro F1")
+    ours = Evaluation(measures, np.stack([shared + 0.01, shared], axis=1), 0.0)
+    theirs = Evaluation(measures, np.stack([shared, shared], axis=1), 0.0)
     assert ours.lift(theirs).mean == pytest.approx(0.01)
     assert ours.lift(theirs).half_width == pytest.approx(0.0, abs=1e-12)
     assert ours.accuracy.half_width > 0.1
@@ -80,7 +81,7 @@ def test_evaluate_run_writes_what_it_returns(run: tuple[Path, Path], tmp_path: P
         json_file=tmp_path / "figures.json",
     )
     written = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    assert len(written.pop("each_accuracy")) == 4
+    assert len(written.pop("each_accuracy")) == len(written.pop("each_macro F1")) == 4
     assert written == figures
     assert figures["accuracy"] == 1.0
     assert figures["macro_f1"] == 1.0

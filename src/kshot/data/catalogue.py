@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from kshot.data.dataset import PARTS, Dataset, Unit
+from kshot.data.dataset import PARTS, Dataset, TaggedDataset, TextDataset, Unit
 from kshot.data.download import Fetch, content_digest, download, fetch_url
 from kshot.data.entries import CATALOGUE, Entry
-from kshot.data.examples import TextExample
+from kshot.data.examples import TaggedExample, TextExample
 from kshot.data.local import load_path
 from kshot.data.readers import read_rows
 from kshot.errors import KshotError, did_you_mean
@@ -21,6 +21,18 @@ Fields = Mapping[str, object]
 
 ENVIRONMENT_VARIABLE = "KSHOT_DATA"
 """Names a folder that has a folder for each data set."""
+
+COMPOSITE = "ner_domains"
+"""The data set that is made of others."""
+
+DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "train": ("conll2003", "wikigold", "wnut17", "gum", "crossner/politics"),
+        "valid": ("crossner/literature",),
+        "test": ("sec_filings", "bc5cdr", "anem", "crossner/science", "crossner/music"),
+    }
+)
+"""The domains of its parts."""
 
 FIRST_DOMAIN = "wiki"
 """The domain of FewRel 1.0."""
@@ -73,6 +85,8 @@ def load_dataset(
             f'The data set "{name}" has no split "{chosen}"; its splits are {", ".join(entry.splits)}.'
             + did_you_mean(chosen, entry.splits)
         )
+    if name == COMPOSITE:
+        return _load_domains(entry, chosen, data_dir, fetch)
     return _LOADERS[name](_folder_of(entry, data_dir, fetch), entry, chosen)
 
 
@@ -113,8 +127,11 @@ def data_folders(data_dir: Path | None = None) -> list[Path]:
 def _find(entry: Entry, data_dir: Path | None) -> Path | None:
     if entry.name == "starter":
         return Path(__file__).parent / "starter"
-    candidates = [folder / below / entry.name for folder in data_folders(data_dir) for below in ("text", ".")]
-    return next((folder for folder in candidates if _file(folder, "all.jsonl").is_file()), None)
+    if entry.name == COMPOSITE:
+        parts = [_find(CATALOGUE[name], data_dir) for name in {domain.partition("/")[0] for domain in _domains()}]
+        return parts[0].parent if parts and all(parts) and parts[0] is not None else None
+    candidates = [folder / below / entry.name for folder in data_folders(data_dir) for below in ("text", "ner", ".")]
+    return next((folder for folder in candidates if _file(folder, entry.first_file).is_file()), None)
 
 
 def _folder_of(entry: Entry, data_dir: Path | None, fetch: Fetch) -> Path:
@@ -124,14 +141,14 @@ def _folder_of(entry: Entry, data_dir: Path | None, fetch: Fetch) -> Path:
         return found
     if data_dir is not None:
         raise KshotError(
-            f'{data_dir} has no data set "{entry.name}" (no {entry.name}/all.jsonl or all.jsonl.gz); '
+            f'{data_dir} has no data set "{entry.name}" (no {entry.name}/{entry.first_file} or {entry.first_file}.gz); '
             "name the folder that has a folder for each data set, or leave data_dir out."
         )
     if not entry.can_be_downloaded:
         raise KshotError(
             f'The data set "{entry.name}" is in none of {", ".join(map(str, data_folders()))}, and kshot does not '
             f'download it; it comes from {entry.source} (licence: {entry.licence}): put it in a folder "{entry.name}" '
-            f"(all.jsonl and splits/) and set {ENVIRONMENT_VARIABLE} to the folder above it."
+            f"({entry.files}) and set {ENVIRONMENT_VARIABLE} to the folder above it."
         )
     target = cache_folder() / entry.name
     download(entry.name, target, verify=lambda folder: _verify_all(entry, folder), fetch=fetch)
@@ -220,16 +237,16 @@ def _dataset(
     split: str,
     parts: Mapping[str, tuple[TextExample, ...]],
     out_of_scope: tuple[TextExample, ...] = (),
-) -> Dataset:
-    return Dataset(
+) -> TextDataset:
+    return TextDataset(
         f"{entry.name}/{split}",
         parts["train"],
         parts["valid"],
         parts["test"],
         entry.unit,
-        out_of_scope,
         entry.licence,
         entry.source,
+        out_of_scope,
     )
 
 
@@ -297,6 +314,44 @@ def _load_fewrel(folder: Path, entry: Entry, split: str) -> Dataset:
     )
 
 
+def _load_tagged(folder: Path, entry: Entry, split: str) -> TaggedDataset:
+    """Sentences in `train`, `valid` and `test`; those of crossner in a folder for each split, which is a domain."""
+    below = f"{split}/" if len(entry.splits) > 1 else ""
+    parts = {part: _sentences(_rows(entry, folder, f"{below}{part}.jsonl"), part=part) for part in PARTS}
+    if "splits/types.json" in entry.checksums:
+        _split(entry, folder, "types")
+    return TaggedDataset(
+        f"{entry.name}/{split}", parts["train"], parts["valid"], parts["test"], entry.unit, entry.licence, entry.source
+    )
+
+
+def _sentences(rows: Iterable[Fields], *, part: str, task: str = "") -> tuple[TaggedExample, ...]:
+    return tuple(TaggedExample(_texts(row["tokens"]), _texts(row["tags"]), task, part) for row in rows)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(each) for each in value) if isinstance(value, list) else ()
+
+
+def _load_domains(entry: Entry, split: str, data_dir: Path | None, fetch: Fetch) -> TaggedDataset:
+    """Each domain is a task: its train sentences to learn from; of a new domain its test sentences to be judged by."""
+    parts: dict[str, list[TaggedExample]] = {part: [] for part in PARTS}
+    for part, domains in DOMAINS.items():
+        for domain in domains:
+            name, _, own = domain.partition("/")
+            found = load_dataset(name, split=own or None, data_dir=data_dir, fetch=fetch)
+            for of in ("train",) if part == "train" else ("train", "test"):
+                parts[part] += [replace(each, task=domain) for each in found.part(of)]
+    made = {part: tuple(sentences) for part, sentences in parts.items()}
+    return TaggedDataset(
+        f"{entry.name}/{split}", made["train"], made["valid"], made["test"], entry.unit, entry.licence, entry.source
+    )
+
+
+def _domains() -> list[str]:
+    return [domain for domains in DOMAINS.values() for domain in domains]
+
+
 def mark_entities(row: Fields) -> str:
     """Returns the text of a FewRel row with every mention of its entities in square brackets.
 
@@ -322,5 +377,6 @@ _LOADERS: Mapping[str, Callable[[Path, Entry, str], Dataset]] = MappingProxyType
         "amazon_sentiment": _load_amazon_sentiment,
         "sst2": _load_sst2,
         "fewrel": _load_fewrel,
+        **{name: _load_tagged for name, entry in CATALOGUE.items() if entry.task_kind == "tagging"},
     }
 )

@@ -1,11 +1,14 @@
 """A data set in three parts, and how episodes are drawn from it."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kshot.data.augment import Augmentation
-from kshot.data.examples import TextExample
-from kshot.data.sampler import Count, EpisodeSampler
+from kshot.data.draws import Count, Sampler
+from kshot.data.examples import TaggedExample, TextExample
+from kshot.data.sampler import EpisodeSampler
+from kshot.data.sentences import SentenceSampler
 from kshot.errors import KshotError, did_you_mean
 
 Unit = Literal["classes", "tasks", "examples"]
@@ -15,7 +18,7 @@ PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(ABC):
     """Examples to meta-train on, to choose by and to test on.
 
     Attributes:
@@ -24,23 +27,21 @@ class Dataset:
         valid: Examples to choose settings by.
         test: Examples to report on.
         unit: What is new in another part. ``classes``: the parts have different classes, and any of them make a task.
-            ``tasks``: each `TextExample.task` is one task with its own classes, and the parts have different tasks.
+            ``tasks``: each `task` of an example is one task with its own classes, and the parts have different tasks.
             ``examples``: the classes are the same, and the examples are split.
-        out_of_scope: Texts that belong to none of the classes.
         licence: The licence of the data.
         source: Where it comes from, and how it was split if not by its authors.
     """
 
     name: str
-    train: tuple[TextExample, ...]
-    valid: tuple[TextExample, ...]
-    test: tuple[TextExample, ...]
+    train: tuple[Any, ...]
+    valid: tuple[Any, ...]
+    test: tuple[Any, ...]
     unit: Unit
-    out_of_scope: tuple[TextExample, ...] = ()
     licence: str = ""
     source: str = ""
 
-    def part(self, name: str) -> tuple[TextExample, ...]:
+    def part(self, name: str) -> tuple[Any, ...]:
         """Returns the examples of ``train``, ``valid`` or ``test``.
 
         Raises:
@@ -63,7 +64,68 @@ class Dataset:
         Raises:
             KshotError: If there is no such part, or if it is empty.
         """
-        return tuple(sorted({example.label for example in self.part(part)}))
+        return tuple(sorted({label for example in self.part(part) for label in example.labels}))
+
+    def pools(self, part: str) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
+        """What supports and queries of a part are drawn from; no second pool if both come from one.
+
+        For unit ``tasks``, a task whose rows have a `part` of their own has its support drawn from its train rows and
+        its query from its test rows. For unit ``examples``, the support comes from the train part and the query from
+        the named one.
+        """
+        examples = self.part(part)
+        if self.unit == "examples" and part != "train":
+            return self.part("train"), examples
+        if self.unit == "tasks" and {"train", "test"} <= {example.part for example in examples}:
+            return (
+                tuple(example for example in examples if example.part == "train"),
+                tuple(example for example in examples if example.part == "test"),
+            )
+        return examples, None
+
+    @abstractmethod
+    def sampler(
+        self,
+        part: str,
+        *,
+        way: Count,
+        shot: Count,
+        query: Count,
+        seed: int,
+        n_episodes: int,
+        skip_small: bool = False,
+        augment: Augmentation | None = None,
+    ) -> Sampler:
+        """Builds a sampler of the episodes of a part, in the way that its unit asks for; see `pools`.
+
+        Args:
+            part: ``train``, ``valid`` or ``test``.
+            way: Classes of an episode, see `EpisodeSampler` and `SentenceSampler`.
+            shot: Support examples of each class; of tagged data mentions of each type, or, where episodes are domains,
+                sentences.
+            query: The same of the query.
+            seed: Any whole number from 0.
+            n_episodes: The length of the sampler.
+            skip_small: Whether classes with too few examples are left out instead of refused.
+            augment: A change made to each support example.
+
+        Raises:
+            KshotError: If there is no such part, or if it does not have what the counts ask for.
+        """
+
+
+@dataclass(frozen=True)
+class TextDataset(Dataset):
+    """Labelled texts.
+
+    Attributes:
+        out_of_scope: Texts that belong to none of the classes.
+    """
+
+    train: tuple[TextExample, ...]
+    valid: tuple[TextExample, ...]
+    test: tuple[TextExample, ...]
+    out_of_scope: tuple[TextExample, ...] = ()
 
     def sampler(
         self,
@@ -77,32 +139,7 @@ class Dataset:
         skip_small: bool = False,
         augment: Augmentation | None = None,
     ) -> EpisodeSampler:
-        """Builds a sampler of the episodes of a part, in the way that its unit asks for.
-
-        For unit ``tasks``, a task whose rows have a `part` of their own has its support drawn from its train rows and
-        its query from its test rows. For unit ``examples``, the support comes from the train part and the query from
-        the named one.
-
-        Args:
-            part: ``train``, ``valid`` or ``test``.
-            way: Classes of an episode, see `EpisodeSampler`.
-            shot: Support examples of each class.
-            query: Query examples of each class.
-            seed: Any whole number from 0.
-            n_episodes: The length of the sampler.
-            skip_small: Whether classes with too few examples are left out instead of refused.
-            augment: A change made to each support example.
-
-        Raises:
-            KshotError: If there is no such part, or if it does not have what the counts ask for.
-        """
-        examples = self.part(part)
-        query_examples: tuple[TextExample, ...] | None = None
-        if self.unit == "examples" and part != "train":
-            examples, query_examples = self.part("train"), examples
-        elif self.unit == "tasks" and {"train", "test"} <= {example.part for example in examples}:
-            query_examples = tuple(example for example in examples if example.part == "test")
-            examples = tuple(example for example in examples if example.part == "train")
+        examples, query_examples = self.pools(part)
         return EpisodeSampler(
             examples,
             way=way,
@@ -114,4 +151,40 @@ class Dataset:
             query_examples=query_examples,
             skip_small=skip_small,
             augment=augment,
+        )
+
+
+@dataclass(frozen=True)
+class TaggedDataset(Dataset):
+    """Sentences with entities. For unit ``classes`` the parts have different types, and any of them make a task."""
+
+    train: tuple[TaggedExample, ...]
+    valid: tuple[TaggedExample, ...]
+    test: tuple[TaggedExample, ...]
+
+    def sampler(
+        self,
+        part: str,
+        *,
+        way: Count,
+        shot: Count,
+        query: Count,
+        seed: int,
+        n_episodes: int,
+        skip_small: bool = False,
+        augment: Augmentation | None = None,
+    ) -> SentenceSampler:
+        if augment is not None:
+            raise KshotError("training.augment changes texts, and would part words from their tags; leave it out.")
+        examples, query_examples = self.pools(part)
+        return SentenceSampler(
+            examples,
+            way=way,
+            shot=shot,
+            query=query,
+            seed=seed,
+            n_episodes=n_episodes,
+            domains=self.unit != "classes",
+            query_examples=query_examples,
+            skip_small=skip_small,
         )

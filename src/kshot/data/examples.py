@@ -55,7 +55,7 @@ class TaggedExample:
 
     Attributes:
         tokens: Its words.
-        tags: One for each word, in BIO (IOB2): `B-TYPE` where an entity begins, `I-TYPE` where it goes on, `O` elsewhere.
+        tags: One for each word, in BIO (IOB2): `B-TYPE` where an entity begins, `I-TYPE` where it goes on, `O` outside.
         task: As in `TextExample`.
         part: As in `TextExample`.
     """

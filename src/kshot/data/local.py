@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kshot.data.dataset import PARTS, Dataset, Unit
+from kshot.data.dataset import PARTS, Dataset, TextDataset, Unit
 from kshot.data.examples import TextExample
 from kshot.data.normal import normalise
 from kshot.data.readers import TABLE_SUFFIXES, read_examples
@@ -56,7 +56,9 @@ def load_path(path: Path, unit: Unit | None = None) -> Dataset:
     if any(not example.part for example in examples):
         examples, made = _split(path, examples, unit_found)
     parts = {name: tuple(example for example in examples if example.part == name) for name in PARTS}
-    dataset = Dataset(path.name, parts["train"], parts["valid"], parts["test"], unit_found, source=f"{path}, {made}")
+    dataset = TextDataset(
+        path.name, parts["train"], parts["valid"], parts["test"], unit_found, source=f"{path}, {made}"
+    )
     _refuse_shared(path, dataset)
     return dataset
 

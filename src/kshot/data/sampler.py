@@ -11,18 +11,15 @@ A text never stands on both sides of an episode, where texts that differ in case
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from kshot.data.augment import Augmentation
+from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
 from kshot.data.examples import Episode, TextExample
 from kshot.data.pools import ClassPool, Side, TaskPool, contested_texts, number_texts, rows_without, task_pools
 from kshot.errors import KshotError
-
-Count = int | tuple[int, int] | Literal["all"]
-"""How many: a number, a range `(low, high)` drawn uniformly for each episode (both ends included), or all there are."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -59,7 +56,7 @@ class EpisodeIndices:
         return np.repeat(np.arange(len(self.classes), dtype=np.int64), self.query_sizes)
 
 
-class EpisodeSampler(Sequence[Episode]):
+class EpisodeSampler(Sampler):
     """A sequence of episodes, each drawn when it is asked for.
 
     Attributes:
@@ -107,11 +104,11 @@ class EpisodeSampler(Sequence[Episode]):
         """
         self.examples = tuple(examples)
         self.query_examples = self.examples if query_examples is None else tuple(query_examples)
-        self.n_episodes = _whole(n_episodes, "n_episodes", 0)
-        self.seed = _whole(seed, "seed", 0)
-        self._way = _ends(way, "way", 2)
-        self._shot = _ends(shot, "shot", 1)
-        self._query = _ends(query, "query", 1)
+        self.n_episodes = whole_number(n_episodes, "n_episodes", 0)
+        self.seed = whole_number(seed, "seed", 0)
+        self._way = count_ends(way, "way", 2)
+        self._shot = count_ends(shot, "shot", 1)
+        self._query = count_ends(query, "query", 1)
         self._tasks = tasks
         self._one_pool = query_examples is None
         self._augment = augment
@@ -132,47 +129,27 @@ class EpisodeSampler(Sequence[Episode]):
         self.classes: tuple[str, ...] = tuple(sorted({each.name for pool in self._pools for each in pool.classes}))
         self.task_names: tuple[str, ...] = tuple(pool.name for pool in self._pools) if tasks else ()
 
-    def __len__(self) -> int:
-        """The number of episodes."""
-        return self.n_episodes
-
-    @overload
-    def __getitem__(self, index: int) -> Episode: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Episode, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> Episode | tuple[Episode, ...]:
-        """Draws one episode by its number, or several by a slice.
-
-        Raises:
-            IndexError: If the number is outside the sequence.
-        """
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(self.n_episodes)))
-        i = index + self.n_episodes if index < 0 else index
-        if not 0 <= i < self.n_episodes:
-            raise IndexError(f"Episode {index} of a sampler of {self.n_episodes} episodes.")
+    def episode(self, i: int) -> Episode:
         drawn = self.draw(i)
         support = tuple(self.examples[row] for row in drawn.support)
         if self._augment is not None:
-            rng = _generator(self.seed, i, 1)  # a third word: not the numbers that drew the episode
+            rng = generator_of(self.seed, i, 1)  # a third word: not the numbers that drew the episode
             support = tuple(self._augment(example, rng) for example in support)
         return Episode(support, tuple(self.query_examples[row] for row in drawn.query), drawn.classes, i)
 
     def draw(self, i: int) -> EpisodeIndices:
         """Draws episode `i` as row numbers; any `i` from 0, whatever the sampler's length."""
-        rng = _generator(self.seed, i)
+        rng = generator_of(self.seed, i)
         pool = self._pools[int(rng.random() * len(self._pools))]
-        way = _pick(self._way, len(pool.classes), rng)
+        way = pick(self._way, len(pool.classes), rng)
         if (
             self._way[1] < 0
         ):  # every class, always in the same order: a fixed row of a head then means the same everywhere
             classes = list(pool.classes)
         else:
-            classes = [pool.classes[place] for place in _distinct(rng.random(way).tolist(), len(pool.classes))]
+            classes = [pool.classes[place] for place in distinct_numbers(rng.random(way).tolist(), len(pool.classes))]
         contested = contested_texts(classes)
-        n_support, n_query = _pick(self._shot, -1, rng), _pick(self._query, -1, rng)
+        n_support, n_query = pick(self._shot, -1, rng), pick(self._query, -1, rng)
         if self._one_pool:
             supports, queries = self._draw_one_pool(classes, contested, n_support, n_query, rng)
         else:
@@ -197,7 +174,9 @@ class EpisodeSampler(Sequence[Episode]):
             distinct = each.support.distinct
             if contested and not contested.isdisjoint(each.contested):
                 distinct = [row for row in distinct if self._texts[row] not in contested]
-            drawn = [distinct[k] for k in _distinct(uniforms[place * n_drawn : (place + 1) * n_drawn], len(distinct))]
+            drawn = [
+                distinct[k] for k in distinct_numbers(uniforms[place * n_drawn : (place + 1) * n_drawn], len(distinct))
+            ]
             if n_support < 0:
                 queries.append(drawn)
                 supports.append(rows_without(each.support, contested.union(self._texts[row] for row in drawn)))
@@ -248,8 +227,8 @@ class EpisodeSampler(Sequence[Episode]):
         if not kept:
             raise KshotError(
                 f"None of the {len(pools)} tasks has enough classes and examples "
-                f"(way {_show(self._way)}, shot {_show(self._shot)}, query {_show(self._query)}); lower them or add "
-                "examples."
+                f"(way {show_ends(self._way)}, shot {show_ends(self._shot)}, query {show_ends(self._query)}); lower "
+                "them or add examples."
             )
         return kept, tuple(skipped)
 
@@ -260,18 +239,18 @@ class EpisodeSampler(Sequence[Episode]):
         own = "" if not n_contested else f" of its own ({n_contested} more stand under another class too)"
         if self._one_pool:
             has = len(each.support.distinct) - n_contested
-            wanted = f"{shot + query} (shot {_show(self._shot)} and query {_show(self._query)})"
+            wanted = f"{shot + query} (shot {show_ends(self._shot)} and query {show_ends(self._query)})"
             return f"has {_texts(has)}{own} but needs {wanted}" if has < shot + query else ""
         has = len(each.support.distinct) - len(each.contested.intersection(each.support.texts))
         if has < shot:
-            return f"has {_texts(has)} for the support but needs {shot} (shot {_show(self._shot)})"
+            return f"has {_texts(has)} for the support but needs {shot} (shot {show_ends(self._shot)})"
         n_support = shot * (min(self._way[1], n_classes) if self._way[1] > 0 else n_classes)
         lost = each.n_shared if self._shot[1] < 0 else min(each.n_shared, n_support)
         has = len(each.query.distinct) - len(each.contested.intersection(each.query.texts)) - lost
         if has < query:
             return (
                 f"has {_texts(max(has, 0))} for the query that the support cannot hold but needs {query} (query "
-                f"{_show(self._query)})"
+                f"{show_ends(self._query)})"
             )
         return ""
 
@@ -293,73 +272,17 @@ class EpisodeSampler(Sequence[Episode]):
         if self._tasks:
             way_out = "lower way, take the task out, or leave such tasks out with skip_small"
             return (
-                f'Task "{pool.name}" has {has}{after} but an episode needs {needed} (way {_show(self._way)}); '
+                f'Task "{pool.name}" has {has}{after} but an episode needs {needed} (way {show_ends(self._way)}); '
                 f"{way_out}."
             )
         return (
-            f"There are {has}{after} but an episode needs {needed} (way {_show(self._way)}); lower way or add classes."
+            f"There are {has}{after} but an episode needs {needed} (way {show_ends(self._way)}); lower way or add "
+            "classes."
         )
-
-
-def _generator(*words: int) -> np.random.Generator:
-    """A generator of its own for each key; PCG64 by name, because the default of NumPy may change."""
-    return np.random.Generator(np.random.PCG64(words))
-
-
-def _whole(value: int, name: str, low: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise KshotError(f"{name} is {value!r} but has to be a whole number from {low}.")
-    return int(value)
-
-
-def _ends(count: Count, name: str, low: int) -> tuple[int, int]:
-    """The ends of a count; (-1, -1) is all."""
-    if count == "all":
-        return -1, -1
-    if isinstance(count, (tuple, list)) and len(count) == 2:
-        ends = _whole(count[0], f"The lower end of {name}", low), _whole(count[1], f"The upper end of {name}", low)
-        if ends[0] > ends[1]:
-            raise KshotError(
-                f"{name} is {tuple(count)!r}, but the lower end of a range comes first; write ({ends[1]}, {ends[0]})."
-            )
-        return ends
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < low:
-        raise KshotError(f'{name} is {count!r} but has to be a whole number from {low}, a range (low, high) or "all".')
-    return int(count), int(count)
-
-
-def _show(ends: tuple[int, int]) -> str:
-    if ends[0] < 0:
-        return "all"
-    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
 def _texts(n: int) -> str:
     return f"{n} different text{'' if n == 1 else 's'}"
-
-
-def _pick(ends: tuple[int, int], everything: int, rng: np.random.Generator) -> int:
-    """Draws a count; `everything` is what "all" means, and where it is known no count is above it."""
-    low, high = ends
-    if low < 0:
-        return everything
-    high = min(high, everything) if everything >= 0 else high
-    return high if low == high else low + int(rng.random() * (high - low + 1))
-
-
-def _distinct(uniforms: list[float], n: int) -> list[int]:
-    """Draws ``len(uniforms)`` different numbers below `n`, in random order.
-
-    The first steps of a Fisher-Yates shuffle of ``range(n)``, where only the places that moved are written down: the
-    time depends on how many are drawn and not on how many there are.
-    """
-    moved: dict[int, int] = {}
-    drawn = []
-    for place, uniform in enumerate(uniforms):
-        other = place + int(uniform * (n - place))
-        drawn.append(moved.get(other, other))
-        moved[other] = moved.get(place, place)
-    return drawn
 
 
 def _draw_side(
@@ -369,4 +292,4 @@ def _draw_side(
     if count < 0:
         return rows_without(side, left_out)
     distinct = [row for row in side.distinct if texts[row] not in left_out] if left_out else side.distinct
-    return [distinct[place] for place in _distinct(rng.random(count).tolist(), len(distinct))]
+    return [distinct[place] for place in distinct_numbers(rng.random(count).tolist(), len(distinct))]

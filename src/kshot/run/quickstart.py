@@ -6,7 +6,7 @@ import numpy as np
 from rich.markup import escape
 
 from kshot.data.catalogue import load_dataset
-from kshot.data.dataset import Dataset
+from kshot.data.dataset import TextDataset
 from kshot.data.examples import TextExample
 from kshot.meta_learner import load
 from kshot.models.pretrained import is_available_offline
@@ -38,6 +38,7 @@ def quickstart(out: Path) -> None:
         )
     recipe = load_recipe(name)
     dataset = load_dataset(recipe.data.name)
+    assert isinstance(dataset, TextDataset)
     screen.print(f"[bold]kshot quickstart[/bold]  encoder: {encoder}")
     screen.print(
         f"Meta-training on {_counts(dataset.train)}; choosing on {_counts(dataset.valid)}; "
@@ -83,7 +84,10 @@ def _counts(examples: tuple[TextExample, ...]) -> str:
     return f"{len({example.label for example in examples})} intents ({len(examples)} texts)"
 
 
-def _split(dataset: Dataset, *, seed: int) -> tuple[tuple[TextExample, ...], tuple[TextExample, ...]]:
+def _split(dataset: TextDataset, *, seed: int) -> tuple[tuple[TextExample, ...], tuple[TextExample, ...]]:
     """Five examples of each test intent to learn from, and the others."""
     episode = dataset.sampler("test", way="all", shot=_SHOTS, query="all", seed=seed, n_episodes=1)[0]
-    return episode.support, episode.query
+    support, query = (
+        tuple(each for each in part if isinstance(each, TextExample)) for part in (episode.support, episode.query)
+    )
+    return support, query

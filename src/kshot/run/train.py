@@ -16,8 +16,8 @@ from kshot.calibration import measure_prior
 from kshot.data.augment import build_augmentation
 from kshot.data.catalogue import load_dataset
 from kshot.data.dataset import Dataset
+from kshot.data.draws import Sampler
 from kshot.data.examples import Episode, Example
-from kshot.data.sampler import EpisodeSampler
 from kshot.errors import KshotError
 from kshot.meta.algorithms import algorithm, build_learner
 from kshot.meta.learner import Learner, Pair
@@ -104,7 +104,7 @@ def start_learner(recipe: Recipe, dataset: Dataset) -> Learner:
     return learner
 
 
-def sampler(recipe: Recipe, dataset: Dataset, stream: str, n_episodes: int) -> EpisodeSampler:
+def sampler(recipe: Recipe, dataset: Dataset, stream: str, n_episodes: int) -> Sampler:
     """The episodes of a run's stream: `training`, `validation`, or `judgement`, fresh ones of the `valid` part."""
     settings = recipe.training if stream == "training" else recipe.validation
     part = "train" if stream == "training" else "valid"
@@ -172,9 +172,7 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
     return progress.best_step
 
 
-def _update(
-    recipe: Recipe, learner: Learner, optimiser: torch.optim.Optimizer, episodes: EpisodeSampler, step: int
-) -> float:
+def _update(recipe: Recipe, learner: Learner, optimiser: torch.optim.Optimizer, episodes: Sampler, step: int) -> float:
     """One update of the shared weights; depends on the weights, the moments and the step alone."""
     settings = recipe.training
     progress = step / settings.steps

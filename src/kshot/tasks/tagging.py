@@ -4,7 +4,7 @@
 |---|---|---|
 | `bio` | tag: words | O, and for each type B (its first word) and I (the others) |
 | `io` | tag: words | O, and for each type I |
-| `spans` | boundary: words; type: entities | O, B, I, whatever the type; the types |
+| `spans` | boundary: words; entity: entities | O, B, I, whatever the type; the types |
 
 `spans` finds entities first and says then what they are (Ma et al. 2022, arXiv:2204.05751): that there is an entity is
 the same question in every domain, so what was meta-learned about it stays of use.
@@ -29,7 +29,7 @@ from kshot.tasks.names import in_words
 from kshot.tasks.scores import span_scores
 from kshot.tasks.viterbi import Table, count_transitions, transitions, viterbi
 
-TAG, BOUNDARY, TYPE = "tag", "boundary", "type"
+TAG, BOUNDARY, ENTITY = "tag", "boundary", "entity"
 _BOUNDARIES = 3  # O, B, I
 
 
@@ -77,7 +77,7 @@ class Tagging(Task):
 
     def __init__(self, settings: TaggingSettings | None = None) -> None:
         self.settings = settings or TaggingSettings()
-        self.groups = (BOUNDARY, TYPE) if self.settings.scheme == "spans" else (TAG,)
+        self.groups = (BOUNDARY, ENTITY) if self.settings.scheme == "spans" else (TAG,)
 
     def learned_from(self, examples: Iterable[Example]) -> Self:
         table = count_transitions(each.tags for each in examples if isinstance(each, TaggedExample))
@@ -105,7 +105,7 @@ class Tagging(Task):
             n = len(examples)  # a name says what an entity of its type is, not where one begins
             groups = {
                 BOUNDARY: _words(examples, rows[:n], weights[:n], _boundary_labels, _BOUNDARIES),
-                TYPE: _entities(everything, rows, weights, number_of),
+                ENTITY: _entities(everything, rows, weights, number_of),
             }
         else:
             label = _Labels(number_of, self.settings.scheme)
@@ -166,7 +166,7 @@ class Tagging(Task):
             weights=torch.ones(len(flat)),
             widths=torch.tensor([span.end - span.start for _, span in flat], dtype=torch.int64),
         )
-        kinds = _log_softmax(scorer(replace(batch, groups={TYPE: candidates}))[TYPE], temperature)
+        kinds = _log_softmax(scorer(replace(batch, groups={ENTITY: candidates}))[ENTITY], temperature)
         states = np.concatenate([*paths, np.empty(0, dtype=np.int64)])
         chosen = emissions[np.arange(len(states)), states]
         named = iter(

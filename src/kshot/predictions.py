@@ -1,0 +1,183 @@
+"""How predictions are written: a table or coloured text for people, JSON Lines and other forms for programs."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from rich.markup import escape
+from rich.text import Text
+
+from kshot.errors import KshotError
+from kshot.output import console, table
+
+if TYPE_CHECKING:
+    from kshot.adapted import Adapted
+    from kshot.classifier import Prediction
+    from kshot.tagger import Tagged
+
+Form = Literal["table", "jsonl", "conll", "displacy"]
+Write = Callable[[Sequence[str], Sequence[Any]], None]
+"""Takes texts and their predictions."""
+
+_COLOURS = ("green", "magenta", "cyan", "yellow", "blue", "red")
+
+
+@contextmanager
+def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, top: int) -> Iterator[Write]:
+    """Gives a function that writes predictions, block by block.
+
+    Args:
+        task: What they come from.
+        out: A file, which appears when all is written; None for the standard output.
+        form: None is a table on a terminal, and JSONL elsewhere. `conll` (a word and its tag a line) and `displacy` (a
+            line of JSON a text, for spaCy's viewer) are for taggers.
+        top: How many probabilities a line of JSONL has; 0 for all.
+
+    Raises:
+        KshotError: If the file cannot be written, or the form does not fit the task.
+    """
+    kinds = _writers(task, top)
+    if form is not None and form not in kinds:
+        raise KshotError(f'--format cannot be "{form}" for this task; it takes {", ".join(kinds)}.')
+    if out is None:
+        form = form or ("table" if sys.stdout.isatty() else "jsonl")
+        try:
+            yield kinds[form](sys.stdout)
+        except BrokenPipeError:
+            raise  # whoever was reading has had enough
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still in the buffer
+            raise KshotError(f"The output could not be written ({error.strerror}).") from error
+        return
+    draft = out.with_name(f".{out.name}.draft")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            yield kinds[form or "jsonl"](file)
+        draft.replace(out)
+    except OSError as error:
+        raise KshotError(f"{out} could not be written ({error.strerror}); choose another place.") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write]]:
+    """The forms that a task's predictions can have."""
+    from kshot.tagger import AdaptedTagger
+
+    if isinstance(task, AdaptedTagger):
+        colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(task.classes)}
+        return {
+            "table": lambda file: _coloured_writer(file, colours),
+            "jsonl": lambda file: _line_writer(file, _entities_row),
+            "conll": _conll_writer,
+            "displacy": lambda file: _line_writer(file, lambda tagged: tagged.displacy()),
+        }
+    return {"table": _table_writer, "jsonl": lambda file: _jsonl_writer(file, top)}
+
+
+def _jsonl_writer(file: TextIO, top: int) -> Write:
+    def write(texts: Sequence[str], predictions: Sequence["Prediction"]) -> None:
+        for text, prediction in zip(texts, predictions, strict=True):
+            ranked = list(prediction.probabilities.items())[: top or None]
+            row = {
+                "text": text,
+                "label": prediction.label,
+                "confidence": round(prediction.confidence, 6),
+                "out_of_scope": round(prediction.out_of_scope, 6),
+                "in_scope": prediction.in_scope,
+                "probabilities": {name: round(probability, 6) for name, probability in ranked},
+            }
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.flush()
+
+    return write
+
+
+def _table_writer(file: TextIO) -> Write:
+    """A row a text, the columns in the same places in every block."""
+    screen = console(file)
+    label_width = 0
+
+    def write(texts: Sequence[str], predictions: Sequence["Prediction"]) -> None:
+        nonlocal label_width
+        first = label_width == 0
+        label_width = max(label_width, 12, *(len(prediction.label) for prediction in predictions))
+        rows = table("confidence", "label", "none of these?", "text", right=["confidence"])
+        rows.show_header = first
+        rows.columns[0].width = 10
+        rows.columns[1].width = min(label_width, 32)
+        rows.columns[2].width = 14
+        for text, prediction in zip(texts, predictions, strict=True):
+            colour = "yellow" if not prediction.in_scope else "green" if prediction.confidence >= 0.5 else "white"
+            doubt = "" if prediction.in_scope else f"perhaps ({prediction.out_of_scope:.2f})"
+            rows.add_row(
+                f"{prediction.confidence:.0%}",
+                f"[{colour}]{escape(prediction.label)}[/]",
+                f"[yellow]{doubt}[/]" if doubt else "",
+                escape(" ".join(text.split())),
+            )
+        screen.print(rows)
+        file.flush()
+
+    return write
+
+
+def _line_writer(file: TextIO, row_of: Callable[["Tagged"], dict[str, Any]]) -> Write:
+    """A line of JSON a text."""
+
+    def write(texts: Sequence[str], predictions: Sequence["Tagged"]) -> None:
+        for tagged in predictions:
+            file.write(json.dumps(row_of(tagged), ensure_ascii=False) + "\n")
+        file.flush()
+
+    return write
+
+
+def _entities_row(tagged: "Tagged") -> dict[str, Any]:
+    entities = [
+        {
+            "text": each.text,
+            "label": each.label,
+            "start": each.start,
+            "end": each.end,
+            "confidence": round(each.confidence, 6),
+        }
+        for each in tagged.entities
+    ]
+    return {"text": tagged.text, "entities": entities}
+
+
+def _conll_writer(file: TextIO) -> Write:
+    """A word and its tag a line, and an empty line after each text."""
+
+    def write(texts: Sequence[str], predictions: Sequence["Tagged"]) -> None:
+        for tagged in predictions:
+            rows = [f"{word}\t{tag}\n" for word, tag in zip(tagged.tokens, tagged.tags, strict=True)]
+            file.write("".join(rows) + "\n")
+        file.flush()
+
+    return write
+
+
+def _coloured_writer(file: TextIO, colours: Mapping[str, str]) -> Write:
+    """Each text with its entities in colour, their type and confidence behind them."""
+    screen = console(file)
+
+    def write(texts: Sequence[str], predictions: Sequence["Tagged"]) -> None:
+        for tagged in predictions:
+            line, done = Text(), 0
+            for each in tagged.entities:
+                colour = colours[each.label]
+                line.append(tagged.text[done : each.start])
+                line.append(each.text, style=f"bold {colour}")
+                line.append(f" [{each.label} {each.confidence:.0%}]", style=f"dim {colour}")
+                done = each.end
+            line.append(tagged.text[done:])
+            screen.print(line)
+        file.flush()
+
+    return write
