@@ -1,55 +1,47 @@
 """Files -> examples. An error names the file, the line and the field, and says what to do.
 
-| suffix | one example is |
-|---|---|
-| `.jsonl` | a line with a JSON object |
-| `.json` | an object in a list |
-| `.csv` | a row; the first row names the fields; separated by commas, or by semicolons if that row has no comma |
-| `.tsv` | a row, separated by tabs; a quotation mark is a character like any other |
-
-Each may be compressed (`.jsonl.gz`). Files are UTF-8, with or without a byte order mark.
+See `kshot.data.files` for the formats, and `kshot.data.tagged` for sentences with entities.
 """
 
-import csv
-import gzip
-import io
-import json
-import math
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 from kshot.data.checks import Finding, check, check_splits
 from kshot.data.examples import TextExample
-from kshot.errors import KshotError, did_you_mean
+from kshot.data.files import (
+    LABEL_FIELDS,
+    PART_FIELDS,
+    TABLE_SUFFIXES,
+    TASK_FIELDS,
+    TEXT_FIELDS,
+    Row,
+    field_names,
+    find_field,
+    find_optional_field,
+    name_of,
+    read_rows,
+    read_utf8,
+    suffix_of,
+    text_of,
+)
+from kshot.data.tagged import is_tagged, read_tagged
+from kshot.errors import KshotError
 
-__all__ = ["Finding", "Row", "check", "check_splits", "read_examples", "read_hf", "read_rows", "read_texts"]
-
-TEXT_FIELDS = ("text", "sentence", "utterance", "query")
-LABEL_FIELDS = ("label", "intent", "class", "category")
-TASK_FIELDS = ("task", "domain")
-PART_FIELDS = ("part", "split")
-
-TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
-
-_MAX_FIELD = 2**31 - 1
-"""The csv module refuses fields above 131,072 characters unless told otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a file, not yet understood.
-
-    Attributes:
-        place: Where it stands, in words: ``line 3`` or ``item 3``.
-        fields: Its values by field.
-    """
-
-    place: str
-    fields: Mapping[str, object]
+__all__ = [
+    "TABLE_SUFFIXES",
+    "TEXT_FIELDS",
+    "Finding",
+    "Row",
+    "check",
+    "check_splits",
+    "is_tagged",
+    "read_examples",
+    "read_hf",
+    "read_rows",
+    "read_tagged",
+    "read_texts",
+]
 
 
 def read_examples(
@@ -78,17 +70,17 @@ def read_examples(
     rows = read_rows(path)
     if not rows:
         raise KshotError(f"{path} has no examples; add at least one.")
-    names = _field_names(rows)
-    text_field = _find(path, names, text, TEXT_FIELDS, "text")
-    label_field = _find(path, names, label, LABEL_FIELDS, "label")
-    task_field = _find_optional(path, names, task, TASK_FIELDS, "task")
-    part_field = _find_optional(path, names, part, PART_FIELDS, "part")
+    names = field_names(rows)
+    text_field = find_field(path, names, text, TEXT_FIELDS, "text")
+    label_field = find_field(path, names, label, LABEL_FIELDS, "label")
+    task_field = find_optional_field(path, names, task, TASK_FIELDS, "task")
+    part_field = find_optional_field(path, names, part, PART_FIELDS, "part")
     return [
         TextExample(
-            _text_of(path, row, text_field),
-            _name_of(path, row, label_field),
-            _name_of(path, row, task_field, optional=True) if task_field else "",
-            _name_of(path, row, part_field, optional=True) if part_field else "",
+            text_of(path, row, text_field),
+            name_of(path, row, label_field),
+            name_of(path, row, task_field, optional=True) if task_field else "",
+            name_of(path, row, part_field, optional=True) if part_field else "",
         )
         for row in rows
     ]
@@ -109,13 +101,13 @@ def read_texts(path_or_stream: str | Path | TextIO, *, text: str | None = None) 
     if not isinstance(path_or_stream, (str, Path)):
         return _plain_lines(_read_stream(path_or_stream), "The input")
     path = Path(path_or_stream)
-    if _suffix(path) == ".txt":
-        return _plain_lines(_read_utf8(path), str(path))
+    if suffix_of(path) == ".txt":
+        return _plain_lines(read_utf8(path), str(path))
     rows = read_rows(path, also=".txt")
     if not rows:
         raise KshotError(f"{path} has no texts; add at least one.")
-    field = _find(path, _field_names(rows), text, TEXT_FIELDS, "text")
-    return [_text_of(path, row, field) for row in rows]
+    field = find_field(path, field_names(rows), text, TEXT_FIELDS, "text")
+    return [text_of(path, row, field) for row in rows]
 
 
 def read_hf(
@@ -159,105 +151,22 @@ def read_hf(
         ) from error
     place = Path(f"hf:{name}")
     names = list(table.column_names)
-    text_field = _find(place, names, text, TEXT_FIELDS, "text")
-    label_field = _find(place, names, label, LABEL_FIELDS, "label")
-    task_field = _find_optional(place, names, task, TASK_FIELDS, "task")
+    text_field = find_field(place, names, text, TEXT_FIELDS, "text")
+    label_field = find_field(place, names, label, LABEL_FIELDS, "label")
+    task_field = find_optional_field(place, names, task, TASK_FIELDS, "task")
     class_names = {field: getattr(feature, "names", None) for field, feature in table.features.items()}
     kept = table.select_columns([field for field in (text_field, label_field, task_field) if field])
     return [
         TextExample(
-            _text_of(place, row, text_field),
-            _name_of(place, row, label_field),
-            _name_of(place, row, task_field, optional=True) if task_field else "",
+            text_of(place, row, text_field),
+            name_of(place, row, label_field),
+            name_of(place, row, task_field, optional=True) if task_field else "",
         )
         for row in (
             Row(f"row {number}", {field: _class_name(value, class_names[field]) for field, value in fields.items()})
             for number, fields in enumerate(kept)
         )
     ]
-
-
-def read_rows(path: str | Path, *, also: str = "") -> list[Row]:
-    """Reads the rows of a JSONL, JSON, CSV or TSV file, without looking into them.
-
-    Args:
-        path: The file.
-        also: A suffix that the caller reads itself, for the message about an unknown one.
-
-    Raises:
-        KshotError: If the file is missing, empty, not text, not UTF-8 or not of its format.
-    """
-    path = Path(path)
-    match _suffix(path):
-        case ".jsonl":
-            return list(_jsonl_rows(path, _read_utf8(path)))
-        case ".json":
-            return list(_json_rows(path, _read_utf8(path)))
-        case ".csv":
-            content = _read_utf8(path)
-            first_line = content.lstrip().split("\n", 1)[0]
-            return list(
-                _table_rows(path, content, ";" if ";" in first_line and "," not in first_line else ",", quoted=True)
-            )
-        case ".tsv":
-            return list(_table_rows(path, _read_utf8(path), "\t", quoted=False))
-        case suffix:
-            known = ", ".join((*TABLE_SUFFIXES, *([also] if also else ())))
-            raise KshotError(
-                f'{path} has the suffix "{suffix}", which kshot does not read; use one of {known} (or any of them '
-                "with .gz)."
-            )
-
-
-def _suffix(path: Path) -> str:
-    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
-
-
-def _read_utf8(path: Path) -> str:
-    """The text of a file, decompressed and without byte order mark."""
-    if path.is_dir():
-        raise KshotError(f"{path} is a folder, not a file; name a file in it.")
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise KshotError(f"There is no file {path}; check the path.{_similar_file(path)}") from None
-    except OSError as error:
-        raise KshotError(f"{path} cannot be read: {error.strerror}; check the path and its permissions.") from error
-    if path.suffix.lower() == ".gz" and content:
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise KshotError(
-                f"{path} is not a whole gzip file ({error}); compress it again, or leave .gz off its name."
-            ) from error
-    return _decode(content, str(path))
-
-
-def _similar_file(path: Path) -> str:
-    try:
-        return did_you_mean(path.name, [each.name for each in path.parent.iterdir()])
-    except OSError:
-        return ""
-
-
-def _decode(content: bytes, where: str) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise KshotError(f"{where} is UTF-16, not UTF-8; save it as UTF-8.")
-    if (nul := content.find(b"\0")) >= 0:
-        raise KshotError(
-            f"{where} is not a text file (NUL byte at byte {nul}); if it is UTF-16 text, save it as UTF-8."
-        )
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise KshotError(
-            f"{where}, line {line}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8; save the file as "
-            "UTF-8."
-        ) from error
-    if not text.strip():
-        raise KshotError(f"{where} is empty; add at least one line.")
-    return text
 
 
 def _read_stream(stream: TextIO) -> str:
@@ -279,213 +188,6 @@ def _plain_lines(content: str, where: str) -> list[str]:
     return texts
 
 
-def _jsonl_rows(path: Path, content: str) -> Iterator[Row]:
-    for number, line in enumerate(content.split("\n"), 1):
-        if line.strip():
-            place = f"line {number}"
-            yield Row(place, _object(path, place, _parse(path, line, number), line))
-
-
-def _json_rows(path: Path, content: str) -> Iterator[Row]:
-    items = _parse(path, content, 1)
-    if not isinstance(items, list):
-        raise KshotError(
-            f"{path} holds {_kind(items)}, not a list; write [{{...}}, {{...}}], or one object a line in a .jsonl file."
-        )
-    for number, item in enumerate(items, 1):
-        place = f"item {number}"
-        yield Row(place, _object(path, place, item, json.dumps(item, ensure_ascii=False)))
-
-
-def _parse(path: Path, content: str, first_line: int) -> object:
-    try:
-        value: object = json.loads(content)
-    except json.JSONDecodeError as error:
-        line = first_line + error.lineno - 1
-        raise KshotError(
-            f"{path}, line {line}, column {error.colno}: this is not valid JSON ({error.msg}); correct the line."
-        ) from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets thousands deep
-        raise KshotError(f"{path}, line {first_line}: this JSON cannot be read ({error}); correct the line.") from error
-    return value
-
-
-def _object(path: Path, place: str, value: object, content: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        shown = _shorten(content)
-        raise KshotError(
-            f'{path}, {place}: {shown} is {_kind(value)}, not an object; write {{"text": ..., "label": ...}}.'
-        )
-    return value
-
-
-def _table_rows(path: Path, content: str, delimiter: str, quoted: bool) -> Iterator[Row]:
-    """The rows of a table; a row that spans several lines is placed at its first one."""
-    reader = csv.reader(
-        io.StringIO(content, newline=""),
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-        strict=True,
-    )
-    names: list[str] = []
-    line = 1
-    with _long_fields():
-        while True:
-            try:
-                values = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise KshotError(
-                    f"{path}, line {line}: this row cannot be read ({error}); put a text with quotation marks in "
-                    'quotation marks and double them ("").'
-                ) from error
-            if not values or (len(values) == 1 and not values[0].strip()):
-                pass  # a blank line
-            elif not names:
-                names = _header(path, line, values)
-            elif len(values) != len(names):
-                raise KshotError(
-                    f"{path}, line {line}: {len(values)} columns where the first row has {len(names)} "
-                    f"({', '.join(names)}); "
-                    + (
-                        "put a text with the separator in it in quotation marks."
-                        if quoted
-                        else "write a tab inside a text as a space."
-                    )
-                )
-            else:
-                yield Row(f"line {line}", dict(zip(names, values, strict=True)))
-            line = reader.line_num + 1
-
-
-def _header(path: Path, line: int, values: Sequence[str]) -> list[str]:
-    names = [value.strip() for value in values]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise KshotError(
-            f'{path}, line {line}: the field "{twice}" stands twice in the first row; give each column its own name.'
-        )
-    return names
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    """Lets csv read long texts; its limit is one for the whole process, so it is put back."""
-    before = csv.field_size_limit(_MAX_FIELD)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def _field_names(rows: Sequence[Row]) -> list[str]:
-    """The fields of the first row; the others are judged by them."""
-    return list(rows[0].fields)
-
-
-def _find(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str], role: str) -> str:
-    fields = ", ".join(f'"{_shorten(name)}"' for name in names) or "none"
-    if wanted is not None:
-        if wanted in names:
-            return wanted
-        raise KshotError(
-            f'{path} has no field "{wanted}" for the {role}; its fields are {fields}.{did_you_mean(wanted, names)}'
-        )
-    found = _usual_field(names, usual)
-    if found is not None:
-        return found
-    raise KshotError(
-        f"{path} has no field for the {role} that kshot knows ({', '.join(usual)}); its fields are {fields}; "
-        f"rename one, or say which it is with {role}=..."
-    )
-
-
-def _find_optional(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str], role: str) -> str | None:
-    return _usual_field(names, usual) if wanted is None else _find(path, names, wanted, usual, role)
-
-
-def _usual_field(names: Sequence[str], usual: Sequence[str]) -> str | None:
-    by_lower_case = {name.lower(): name for name in reversed(names)}
-    return next((by_lower_case[name] for name in usual if name in by_lower_case), None)
-
-
-def _value(path: Path, row: Row, field: str) -> object:
-    if field not in row.fields:
-        fields = ", ".join(f'"{_shorten(name)}"' for name in row.fields) or "none"
-        raise KshotError(f'{path}, {row.place}: there is no field "{field}"; the fields are {fields}.')
-    return row.fields[field]
-
-
-def _text_of(path: Path, row: Row, field: str) -> str:
-    value = _value(path, row, field)
-    if not isinstance(value, str):
-        raise KshotError(
-            f'{path}, {row.place}: the field "{field}" is {_kind(value)} ({_show(value)}), not a text; write it in '
-            "quotation marks."
-        )
-    if not value.strip():
-        raise KshotError(f'{path}, {row.place}: the field "{field}" is empty; fill it in or take the row out.')
-    return _whole_characters(path, row, field, value)
-
-
-def _name_of(path: Path, row: Row, field: str, *, optional: bool = False) -> str:
-    """A label, task or part: a text or a number, without white space around it."""
-    if optional and row.fields.get(field) in (None, ""):
-        return ""
-    value = _value(path, row, field)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        return str(int(value))  # 3.0 is what a spreadsheet makes of 3
-    if isinstance(value, (int, float)):
-        return str(value)
-    if not isinstance(value, str):
-        raise KshotError(
-            f'{path}, {row.place}: the field "{field}" is {_kind(value)} ({_show(value)}), not a name; write one '
-            "text or number."
-        )
-    if not value.strip():
-        raise KshotError(f'{path}, {row.place}: the field "{field}" is empty; fill it in or take the row out.')
-    return _whole_characters(path, row, field, value.strip())
-
-
-def _whole_characters(path: Path, row: Row, field: str, value: str) -> str:
-    """Refuses half of a surrogate pair, which JSON can spell with an escape and no encoder can take."""
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise KshotError(
-            f'{path}, {row.place}: the field "{field}" has half a character (a lone surrogate); write the file again '
-            "as UTF-8."
-        )
-    return value
-
-
 def _class_name(value: object, names: Sequence[str] | None) -> object:
     """The name of a class number of the Hub; -1 is how the Hub says that a label is hidden."""
     return names[value] if names is not None and isinstance(value, int) and 0 <= value < len(names) else value
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a text"
-        case list() | tuple():
-            return "a list"
-        case dict():
-            return "an object"
-        case _:
-            return f"a {type(value).__name__}"
-
-
-def _show(value: object) -> str:
-    return _shorten(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _shorten(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
