@@ -17,6 +17,7 @@ from kshot.meta.state import State
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder, rows_name
 from kshot.models.pretrained import PretrainedSettings
+from kshot.tasks.base import Task
 from kshot.tasks.classification import Classification, ClassificationSettings
 from toy import SCRATCH, bert, scratch
 
@@ -46,6 +47,7 @@ def learner(
     head: Mapping[str, Any] | None = None,
     inner: Mapping[str, Any] | None = None,
     class_names: bool = True,
+    task: Task | None = None,
 ) -> Learner:
     """A learner that is ready to adapt, its inner loop no longer than two steps."""
     preset = ALGORITHMS[algorithm].inner
@@ -53,7 +55,8 @@ def learner(
     settings = AlgorithmSettings(name=algorithm, head=dict(head or {}), inner=short)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build_learner(settings, encoder, Classification(ClassificationSettings(class_names=class_names))).eval()
+        kind = task or Classification(ClassificationSettings(class_names=class_names))
+        return build_learner(settings, encoder, kind).eval()
 
 
 def predict(learner: Learner, pair: Pair) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kshot.data.examples import Episode, TextExample
+from kshot.data.examples import Episode, TaggedExample, TextExample
 from kshot.meta.learner import Learner, Pair
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder
@@ -56,6 +56,27 @@ def episode(
         classes=chosen,
         index=seed,
     )
+
+
+def tagged(shots: Sequence[int], seed: int, n: int) -> list[TaggedExample]:
+    """Sentences that show each class `shots` times at least: a topic's words are its entities."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for label, shot in zip(CLASSES, shots, strict=False):
+        own = _TOPICS[label].split()
+        for number in range(max(shot, n)):
+            chosen = [str(word) for word in rng.choice(own, size=2, replace=False)]
+            before, after = (str(word) for word in rng.choice(_FILLERS, size=2))
+            words = (before, *chosen, after) if number % 2 else (chosen[0], after, before)
+            tags = ("O", f"B-{label}", f"I-{label}", "O") if number % 2 else (f"B-{label}", "O", "O")
+            made.append(TaggedExample(words, tags))
+    return made
+
+
+def tagged_episode(*, shots: Sequence[int] = (2, 2, 2), query: int = 2, seed: int = 0) -> Episode:
+    """An episode of sentences; its types are the first classes."""
+    support, asked = tagged(shots, seed, 1), tagged([query] * len(shots), seed + 1000, query)
+    return Episode(tuple(support), tuple(asked), CLASSES[: len(shots)], seed)
 
 
 def pair(learner: Learner, drawn: Episode) -> Pair:
