@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kshot.data.catalogue import load_dataset
-from kshot.data.dataset import Dataset
+from kshot.data.dataset import Dataset, TaggedDataset
 from kshot.errors import KshotError
 
 one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -130,7 +130,8 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(KshotError) as caught:
         load_dataset(folder)
     assert str(caught.value) == (
-        f"{folder} has no train, valid or test file (.jsonl, .json, .csv, .tsv); name a file in it, or add these."
+        f"{folder} has no train, valid or test file (.jsonl, .json, .csv, .tsv, .conll, .bio, .iob, .iob2); name a "
+        "file in it, or add these."
     )
     for name in ("valid.jsonl", "dev.jsonl"):
         write(folder / name, classes("ab"))
@@ -138,4 +139,78 @@ def test_errors(tmp_path: Path) -> None:
         load_dataset(folder)
     assert str(caught.value) == (
         f"{folder} has two files for the part valid, dev.jsonl and valid.jsonl; take one away."
+    )
+
+
+def sentences(types: str, n: int = 4, **fields: str) -> list[dict[str, object]]:
+    return [
+        {"tokens": [name, str(i), fields.get("task", "in")], "tags": [f"B-{name}", f"I-{name}", "O"], **fields}
+        for name in types
+        for i in range(n)
+    ]
+
+
+def tagged(path: Path, rows: Sequence[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@one_folder
+@given(st.integers(5, 40), st.randoms())
+def test_sentences_are_split_one_by_one_whatever_their_order(tmp_path: Path, n: int, chance: random.Random) -> None:
+    rows = sentences("A", n) + sentences("A", 2)
+    before = load_dataset(tagged(tmp_path / "mine.jsonl", rows))
+    chance.shuffle(rows)
+    dataset = load_dataset(tagged(tmp_path / "mine.jsonl", rows))
+    assert isinstance(dataset, TaggedDataset)
+    assert (dataset.unit, dataset.source) == ("examples", f"{tmp_path / 'mine.jsonl'}, split 60/20/20 by sentence")
+    texts = [{example.text for example in dataset.part(part)} for part in ("train", "valid", "test")]
+    assert texts == [{example.text for example in before.part(part)} for part in ("train", "valid", "test")]
+    assert sum(len(each) for each in texts) == len(set.union(*texts)) == n, "a repeated sentence is in one part"
+    assert len(dataset.train) + len(dataset.valid) + len(dataset.test) == n + 2
+
+
+def test_parts_of_tagged_sentences(tmp_path: Path) -> None:
+    tagged(tmp_path / "train.jsonl", sentences("ab"))
+    (tmp_path / "dev.conll").write_text("x B-c\n\ny B-c\n")
+    (tmp_path / "test.txt").write_text("[x](d)\n")
+    (tmp_path / "test.old.txt").write_text("[x](d)\n")
+    dataset = load_dataset(tmp_path)
+    assert isinstance(dataset, TaggedDataset)
+    assert (dataset.unit, dataset.source) == ("classes", f"{tmp_path}, parts as in the folder")
+    assert [dataset.classes(part) for part in ("train", "valid", "test")] == [("a", "b"), ("c",), ("d",)]
+    tagged(tmp_path / "train.jsonl", sentences("abd"))
+    assert load_dataset(tmp_path).unit == "examples"
+    with pytest.raises(KshotError) as caught:
+        load_dataset(tmp_path, unit="classes")
+    assert str(caught.value) == (
+        f'{tmp_path}: the type "d" is in both train and test, and for unit "classes" it may be in one part only; move '
+        "its rows to one part."
+    )
+
+
+def test_domains_are_split_whole(tmp_path: Path) -> None:
+    rows = [row for task in ("law", "music", "sport", "war", "work") for row in sentences("ab", task=task)]
+    dataset = load_dataset(tagged(tmp_path / "mine.jsonl", rows))
+    assert dataset.unit == "tasks"
+    tasks = [{example.task for example in dataset.part(part)} for part in ("train", "valid", "test")]
+    assert [len(each) for each in tasks] == [3, 1, 1]
+    assert len(set.union(*tasks)) == 5
+    [episode] = dataset.sampler("test", way="all", shot=2, query=3, seed=0, n_episodes=1)
+    assert {example.task for example in (*episode.support, *episode.query)} == tasks[2]
+
+
+def test_errors_of_tagged_sentences(tmp_path: Path) -> None:
+    path = tagged(tmp_path / "train.jsonl", sentences("ab"))
+    with pytest.raises(KshotError) as caught:
+        load_dataset(path, unit="classes")
+    assert str(caught.value) == (
+        f"{path} cannot be split by type, because a sentence may show several; give each row a part (train, valid or "
+        'test), give a folder with a file for each, or use unit "examples".'
+    )
+    write(tmp_path / "test.jsonl", classes("ab"))
+    with pytest.raises(KshotError) as caught:
+        load_dataset(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} has tagged sentences in train.jsonl and none in test.jsonl; tag that one, too, or take it away."
     )

@@ -79,6 +79,12 @@ def read_rows(path: str | Path, *, also: str = "") -> list[Row]:
             )
 
 
+def first_row(path: Path) -> Row | None:
+    """The first row of a JSONL, JSON, CSV or TSV file; None if it has none."""
+    rows = _jsonl_rows(path, read_utf8(path)) if suffix_of(path) == ".jsonl" else iter(read_rows(path))
+    return next(rows, None)
+
+
 def suffix_of(path: Path) -> str:
     """The suffix of a file in lower case, that of the compressed file for `.gz`."""
     return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()

@@ -2,15 +2,20 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from kshot.data.dataset import PARTS, Dataset, TextDataset, Unit
-from kshot.data.examples import TextExample
+from kshot.data.dataset import PARTS, Dataset, TaggedDataset, TextDataset, Unit
+from kshot.data.examples import TaggedExample, TextExample
+from kshot.data.files import TABLE_SUFFIXES, suffix_of
 from kshot.data.normal import normalise
-from kshot.data.readers import TABLE_SUFFIXES, read_examples
+from kshot.data.readers import read_examples
+from kshot.data.tagged import COLUMN_SUFFIXES, is_tagged, read_tagged
 from kshot.errors import KshotError, did_you_mean
+
+E = TypeVar("E", TextExample, TaggedExample)
 
 PART_NAMES = {
     "train": "train",
@@ -30,42 +35,78 @@ MIN_PER_PART = 2
 
 
 def load_path(path: Path, unit: Unit | None = None) -> Dataset:
-    """Loads a file, or a folder with a file for each part, as a data set.
+    """Loads a file, or a folder with a file for each part, as a data set of texts or of tagged sentences.
 
-    - A folder has `train`, `valid` (or `dev`, `val`, `validation`) and `test`, each in a format of `read_examples`; one
-      may be missing.
+    - A folder has `train`, `valid` (or `dev`, `val`, `validation`) and `test`, each in a format of `read_examples` or
+      of `read_tagged`; one may be missing.
     - A file whose rows have a field `part` (or `split`) with these names is split by it.
     - Any other file is split by whole classes, 60/20/20, or by whole tasks for unit ``tasks``, or each class by example
-      for unit ``examples``. The split depends on the names (or texts) alone, so it stays when rows are put in another
-      order; `Dataset.source` says how it was made.
+      for unit ``examples``. Tagged sentences are split by whole tasks where they have several, or else one by one. The
+      split depends on the names (or texts) alone, so it stays when rows are put in another order; `Dataset.source` says
+      how it was made.
 
     Args:
         path: The file or folder.
         unit: What the parts differ in. None decides: ``tasks`` if every row has a task and some class is in several
-            tasks; else ``examples`` if the given parts share classes; else ``classes``.
+            tasks (of tagged sentences: if there are several tasks); else ``examples`` if the given parts share classes,
+            or if tagged sentences have no parts; else ``classes``.
 
     Raises:
-        KshotError: If a file cannot be read, if the folder has no such files, if the parts do not fit the unit, or if
-            there are too few classes.
+        KshotError: If a file cannot be read, if the folder has no such files or some of texts and some of tagged
+            sentences, if the parts do not fit the unit, or if there are too few classes.
     """
-    if path.is_dir():
-        examples, made = _read_folder(path), "parts as in the folder"
-    else:
-        examples, made = _read_file(path), "parts as in the file"
-    unit_found = unit or _unit_of(examples)
+    files = _files(path) if path.is_dir() else {"": path}
+    made = "parts as in the folder" if path.is_dir() else "parts as in the file"
+    tagged = [file for file in files.values() if is_tagged(file)]
+    if not tagged:
+        return _text_dataset(path, _read(files, read_examples), unit, made)
+    if other := [file for file in files.values() if file not in tagged]:
+        raise KshotError(
+            f"{path} has tagged sentences in {tagged[0].name} and none in {other[0].name}; tag that one, too, or take "
+            "it away."
+        )
+    return _tagged_dataset(path, _read(files, read_tagged), unit, made)
+
+
+def _text_dataset(path: Path, examples: list[TextExample], unit: Unit | None, made: str) -> TextDataset:
+    found = unit or _unit_of(examples)
     if any(not example.part for example in examples):
-        examples, made = _split(path, examples, unit_found)
-    parts = {name: tuple(example for example in examples if example.part == name) for name in PARTS}
-    dataset = TextDataset(
-        path.name, parts["train"], parts["valid"], parts["test"], unit_found, source=f"{path}, {made}"
-    )
+        examples, made = _split(path, examples, found)
+    train, valid, test = _parts(examples)
+    dataset = TextDataset(path.name, train, valid, test, found, source=f"{path}, {made}")
     _refuse_shared(path, dataset)
     return dataset
 
 
-def _read_file(path: Path) -> list[TextExample]:
-    """The examples of a file; all of them with a part, or none."""
-    examples = read_examples(path)
+def _tagged_dataset(path: Path, examples: list[TaggedExample], unit: Unit | None, made: str) -> TaggedDataset:
+    found = unit or _unit_of_tagged(examples)
+    if any(not example.part for example in examples):
+        if found == "classes":
+            raise KshotError(
+                f"{path} cannot be split by type, because a sentence may show several; give each row a part (train, "
+                'valid or test), give a folder with a file for each, or use unit "examples".'
+            )
+        examples, made = _split(path, examples, found)
+    train, valid, test = _parts(examples)
+    dataset = TaggedDataset(path.name, train, valid, test, found, source=f"{path}, {made}")
+    _refuse_shared(path, dataset)
+    return dataset
+
+
+def _parts(examples: Sequence[E]) -> tuple[tuple[E, ...], tuple[E, ...], tuple[E, ...]]:
+    train, valid, test = (tuple(example for example in examples if example.part == name) for name in PARTS)
+    return train, valid, test
+
+
+def _read(files: Mapping[str, Path], read: Callable[[Path], list[E]]) -> list[E]:
+    """The examples of files; all of them with a part, or none."""
+    if "" in files:
+        return _with_parts(files[""], read(files[""]))
+    return [replace(example, part=part) for part, file in files.items() for example in read(file)]
+
+
+def _with_parts(path: Path, examples: list[E]) -> list[E]:
+    """The examples of a file with the names of parts that this library uses."""
     named = {example.part for example in examples}
     if named == {""}:
         return examples
@@ -78,12 +119,13 @@ def _read_file(path: Path) -> list[TextExample]:
     return [replace(example, part=PART_NAMES[example.part.lower()]) for example in examples]
 
 
-def _read_folder(path: Path) -> list[TextExample]:
+def _files(path: Path) -> dict[str, Path]:
+    """The file of each part in a folder."""
     files: dict[str, Path] = {}
     for each in sorted(path.iterdir()):
         stem, _, rest = each.name.partition(".")
         part = PART_NAMES.get(stem.lower())
-        if part is None or f".{rest.lower()}".removesuffix(".gz") not in TABLE_SUFFIXES:
+        if part is None or not _is_data(each, f".{rest.lower()}".removesuffix(".gz")):
             continue
         if part in files:
             raise KshotError(
@@ -92,9 +134,17 @@ def _read_folder(path: Path) -> list[TextExample]:
         files[part] = each
     if "train" not in files and "test" not in files:
         raise KshotError(
-            f"{path} has no train, valid or test file ({', '.join(TABLE_SUFFIXES)}); name a file in it, or add these."
+            f"{path} has no train, valid or test file ({', '.join((*TABLE_SUFFIXES, *COLUMN_SUFFIXES))}); name a file "
+            "in it, or add these."
         )
-    return [replace(example, part=part) for part, file in files.items() for example in read_examples(file)]
+    return files
+
+
+def _is_data(file: Path, suffix: str) -> bool:
+    """Whether a file may be a part; plain text is, where entities are marked in it."""
+    if suffix != suffix_of(file):
+        return False  # train.old.jsonl
+    return suffix in (*TABLE_SUFFIXES, *COLUMN_SUFFIXES) or (suffix == ".txt" and is_tagged(file))
 
 
 def _unit_of(examples: Sequence[TextExample]) -> Unit:
@@ -108,21 +158,32 @@ def _unit_of(examples: Sequence[TextExample]) -> Unit:
     return "examples" if any(len(parts) > 1 for parts in parts_of.values()) else "classes"
 
 
-def _split(path: Path, examples: Sequence[TextExample], unit: Unit) -> tuple[list[TextExample], str]:
+def _unit_of_tagged(examples: Sequence[TaggedExample]) -> Unit:
+    tasks = {example.task for example in examples}
+    if len(tasks) > 1 and "" not in tasks:
+        return "tasks"
+    parts_of: dict[str, set[str]] = defaultdict(set)
+    for example in examples:
+        for label in example.labels:
+            parts_of[label].add(example.part)
+    is_split = all(example.part for example in examples)
+    return "examples" if not is_split or any(len(parts) > 1 for parts in parts_of.values()) else "classes"
+
+
+def _split(path: Path, examples: Sequence[E], unit: Unit) -> tuple[list[E], str]:
     """Gives each example a part, and says how."""
     if unit == "examples":
         parts: dict[str, str] = {}
         texts_of: dict[str, set[str]] = defaultdict(set)
         for example in examples:
-            texts_of[example.label].add(normalise(example.text))
+            texts_of[_group_of(example)].add(normalise(example.text))
         for texts in texts_of.values():
             for text, part in _shares(texts).items():
                 parts.setdefault(text, part)  # a text under two labels must not go to two parts
-        return [
-            replace(each, part=parts[normalise(each.text)]) for each in examples
-        ], "each class split 60/20/20 by example"
+        made = "each class split 60/20/20 by example" if "" not in texts_of else "split 60/20/20 by sentence"
+        return [replace(each, part=parts[normalise(each.text)]) for each in examples], made
     what, plural = ("task", "tasks") if unit == "tasks" else ("class", "classes")
-    names = {example.task if unit == "tasks" else example.label for example in examples}
+    names = {example.task if unit == "tasks" else _group_of(example) for example in examples}
     shares = _shares(names)
     counts = [sum(1 for part in shares.values() if part == name) for name in PARTS]
     least = 1 if unit == "tasks" else MIN_PER_PART
@@ -134,7 +195,12 @@ def _split(path: Path, examples: Sequence[TextExample], unit: Unit) -> tuple[lis
             "folder with a file for each."
         )
     made = f"split by {what} 60/20/20 ({counts[0]} train, {counts[1]} valid, {counts[2]} test {plural})"
-    return [replace(each, part=shares[each.task if unit == "tasks" else each.label]) for each in examples], made
+    return [replace(each, part=shares[each.task if unit == "tasks" else _group_of(each)]) for each in examples], made
+
+
+def _group_of(example: TextExample | TaggedExample) -> str:
+    """What is split as one: a class; all sentences alike, because one may show several types."""
+    return example.label if isinstance(example, TextExample) else ""
 
 
 def _shares(names: set[str]) -> dict[str, str]:
@@ -151,13 +217,14 @@ def _refuse_shared(path: Path, dataset: Dataset) -> None:
     """Refuses parts that share what they must not share."""
     if dataset.unit == "examples":
         return
-    what = "class" if dataset.unit == "classes" else "task"
+    kind = "type" if isinstance(dataset, TaggedDataset) else "class"
+    what = kind if dataset.unit == "classes" else "task"
     seen: dict[str, str] = {}
     for part in PARTS:
         for example in getattr(dataset, part):
-            name = example.label if dataset.unit == "classes" else example.task
-            if seen.setdefault(name, part) != part:
-                raise KshotError(
-                    f'{path}: the {what} "{name}" is in both {seen[name]} and {part}, and for unit "{dataset.unit}" it '
-                    "may be in one part only; move its rows to one part."
-                )
+            for name in example.labels if dataset.unit == "classes" else (example.task,):
+                if seen.setdefault(name, part) != part:
+                    raise KshotError(
+                        f'{path}: the {what} "{name}" is in both {seen[name]} and {part}, and for unit '
+                        f'"{dataset.unit}" it may be in one part only; move its rows to one part.'
+                    )

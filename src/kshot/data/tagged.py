@@ -26,6 +26,7 @@ from kshot.data.files import (
     field_names,
     find_field,
     find_optional_field,
+    first_row,
     kind_of,
     name_of,
     read_rows,
@@ -121,8 +122,8 @@ def is_tagged(path: str | Path) -> bool:
     path = Path(path)
     match suffix_of(path):
         case ".jsonl" | ".json":
-            rows = read_rows(path)
-            return bool(rows) and _has_entities(field_names(rows))
+            row = first_row(path)
+            return row is not None and _has_entities(list(row.fields))
         case ".txt":
             return any(found["entity"] is not None for found in _INLINE.finditer(read_utf8(path)))
         case ".tsv":
