@@ -1,8 +1,8 @@
 """The checks: each finding, word for word, and silence where all is well."""
 
 from kshot.data.checks import Finding, check, check_splits
-from kshot.data.dataset import TextDataset
-from kshot.data.examples import TextExample
+from kshot.data.dataset import TaggedDataset, TextDataset
+from kshot.data.examples import TaggedExample, TextExample
 
 
 def pool(label: str, n: int = 10, task: str = "") -> list[TextExample]:
@@ -62,3 +62,48 @@ def test_parts_must_not_share_what_is_new_in_them() -> None:
         Finding("error", '1 task is in both train and test: "books".')
     ]
     assert check_splits(TextDataset("data", train, tuple(pool("b")), test, "classes")) == []
+
+
+def tagged(name: str, n: int = 10, task: str = "") -> list[TaggedExample]:
+    return [TaggedExample((name, str(i), "here"), (f"B-{name}", f"I-{name}", "O"), task) for i in range(n)]
+
+
+def test_sentences_where_all_is_well() -> None:
+    assert check(tagged("a") + tagged("b")) == []
+
+
+def test_sentences_that_contradict_and_repeat() -> None:
+    again = TaggedExample(("A", "0", "here"), ("O", "O", "O"))
+    twice = tagged("b", 1)
+    assert check(tagged("a", 10) + tagged("b") + [again] + twice + twice) == [
+        Finding("warning", '1 sentence is tagged in more than one way: "a 0 here".'),
+        Finding("note", '1 sentence occurs more than once but for case and space: "b 0 here" 3 times.'),
+    ]
+
+
+def test_types_that_are_rare_or_alike() -> None:
+    assert [finding.message for finding in check(tagged("Per") + tagged("per", 2) + tagged("loc", 3))] == [
+        '2 sentences are tagged in more than one way: "Per 0 here".',
+        '2 types have fewer than 10 mentions: "per" has 2.',
+        'Types differ in case or space alone: "Per" and "per".',
+    ]
+
+
+def test_a_task_where_every_word_is_an_entity() -> None:
+    full = [TaggedExample((f"x{i}",), ("B-a",), "full") for i in range(10)]
+    told = "is part of an entity: there is nothing to tell an entity from."
+    assert check(full) == [Finding("error", f"Every word {told}")]
+    assert check(full + tagged("a", task="other"), tasks=True) == [
+        Finding("error", f'Every word of task "full" {told}')
+    ]
+
+
+def test_parts_of_tagged_sentences() -> None:
+    train, test = tuple(tagged("a")), (*tagged("a", 1), *tagged("b"))
+    assert check_splits(TaggedDataset("data", train, tuple(tagged("c")), test, "classes")) == [
+        Finding("error", '1 type is in both train and test: "a".'),
+        Finding("warning", '1 text is in both train and test, but for case and space: "a 0 here".'),
+    ]
+    assert check_splits(TaggedDataset("data", train, train, tuple(tagged("b")), "examples"))[0] == Finding(
+        "error", '1 type of test is not in train: "b".'
+    )

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from kshot.data.dataset import PARTS, Dataset, Unit
-from kshot.data.examples import TextExample
+from kshot.data.dataset import PARTS, Dataset, TaggedDataset, Unit
+from kshot.data.examples import Example, TaggedExample, TextExample
 from kshot.data.normal import normalise
+from kshot.data.tags import OUTSIDE
 
 Severity = Literal["error", "warning", "note"]
+
+_SEVERITIES = ("error", "warning", "note")
 
 MIN_EXAMPLES = 10
 """Five to learn from and five to judge by; fewer limits what episodes can be drawn."""
@@ -32,22 +35,33 @@ class Finding:
     message: str
 
 
-def check(examples: Iterable[TextExample], *, min_examples: int = MIN_EXAMPLES, tasks: bool = False) -> list[Finding]:
+def check(examples: Iterable[Example], *, min_examples: int = MIN_EXAMPLES, tasks: bool = False) -> list[Finding]:
     """Finds what may be wrong with examples, worst first.
 
     Args:
-        examples: The examples.
-        min_examples: How many different texts a class should have.
+        examples: Labelled texts, or tagged sentences.
+        min_examples: How many different texts a class should have, or how many mentions a type.
         tasks: Whether each named task is a world of its own, so that the same text may have another label in another
             task.
 
     Returns:
-        Findings on texts under two labels, repeated texts, small classes, a single class and very long texts; empty if
-        all is well.
+        Findings on texts under two labels, repeated texts, small classes, a single class and very long texts; of tagged
+        sentences on those tagged in two ways, repeated ones, types with few mentions, types that differ in case alone
+        and tasks where every word is part of an entity. Empty if all is well.
     """
     examples = tuple(examples)
     if not examples:
         return [Finding("error", "There are no examples.")]
+    tagged = [example for example in examples if isinstance(example, TaggedExample)]
+    texts = [example for example in examples if isinstance(example, TextExample)]
+    findings = [
+        *(_check_texts(texts, min_examples, tasks) if texts else []),
+        *(_check_tagged(tagged, min_examples, tasks) if tagged else []),
+    ]
+    return sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))
+
+
+def _check_texts(examples: Sequence[TextExample], min_examples: int, tasks: bool) -> list[Finding]:
     labels_of: dict[Hashable, Counter[str]] = defaultdict(Counter)
     text_of: dict[Hashable, str] = {}
     texts_of_class: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -108,7 +122,61 @@ def check(examples: Iterable[TextExample], *, min_examples: int = MIN_EXAMPLES, 
                 "an encoder reads the beginning only.",
             )
         )
-    return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.severity))
+    return findings
+
+
+def _check_tagged(examples: Sequence[TaggedExample], min_mentions: int, tasks: bool) -> list[Finding]:
+    tags_of: dict[Hashable, Counter[tuple[str, ...]]] = defaultdict(Counter)
+    text_of: dict[Hashable, str] = {}
+    mentions: Counter[tuple[str, str]] = Counter()
+    outside: dict[str, bool] = defaultdict(bool)
+    for example in examples:
+        task = example.task if tasks else ""
+        key = task, normalise(example.text)
+        tags_of[key][example.tags] += 1
+        text_of.setdefault(key, example.text)
+        mentions.update((task, span.label) for span in example.spans)
+        outside[task] |= OUTSIDE in example.tags
+    findings = []
+    for task in sorted(task for task, has in outside.items() if not has):
+        where = f' of task "{task}"' if tasks and task else ""
+        findings.append(
+            Finding("error", f"Every word{where} is part of an entity: there is nothing to tell an entity from.")
+        )
+    if conflicts := [text_of[key] for key, tags in tags_of.items() if len(tags) > 1]:
+        findings.append(
+            Finding(
+                "warning",
+                f"{_count(conflicts, 'sentence is', 'sentences are')} tagged in more than one way: "
+                f'"{_shorten(conflicts[0])}".',
+            )
+        )
+    if small := sorted((n, label, task) for (task, label), n in mentions.items() if n < min_mentions):
+        size, label, task = small[0]
+        where = f' of task "{task}"' if tasks and task else ""
+        findings.append(
+            Finding(
+                "warning",
+                f"{_count(small, 'type has', 'types have')} fewer than {min_mentions} mentions: "
+                f'"{label}"{where} has {size}.',
+            )
+        )
+    spellings: dict[Hashable, set[str]] = defaultdict(set)
+    for task, label in mentions:
+        spellings[task, normalise(label)].add(label)
+    if alike := sorted(sorted(each) for each in spellings.values() if len(each) > 1):
+        names = " and ".join(f'"{name}"' for name in alike[0])
+        findings.append(Finding("warning", f"Types differ in case or space alone: {names}."))
+    if repeated := [(max(tags.values()), text_of[key]) for key, tags in tags_of.items() if max(tags.values()) > 1]:
+        times, text = max(repeated)
+        findings.append(
+            Finding(
+                "note",
+                f"{_count(repeated, 'sentence occurs', 'sentences occur')} more than once but for case and space: "
+                f'"{_shorten(text)}" {times} times.',
+            )
+        )
+    return findings
 
 
 def check_splits(dataset: Dataset) -> list[Finding]:
@@ -119,11 +187,12 @@ def check_splits(dataset: Dataset) -> list[Finding]:
         ``tasks``, on classes of other parts that train does not have for unit ``examples``, and on empty parts; empty
         if all is well.
     """
-    parts: dict[str, Sequence[TextExample]] = {name: getattr(dataset, name) for name in PARTS}
+    kind, kinds = ("type", "types") if isinstance(dataset, TaggedDataset) else ("class", "classes")
+    parts: dict[str, Sequence[Example]] = {name: getattr(dataset, name) for name in PARTS}
     findings = [Finding("warning", f'The part "{name}" is empty.') for name in PARTS if not parts[name]]
     for (first, left), (second, right) in combinations(parts.items(), 2):
         if dataset.unit != "examples":
-            what, plural = ("class", "classes") if dataset.unit == "classes" else ("task", "tasks")
+            what, plural = (kind, kinds) if dataset.unit == "classes" else ("task", "tasks")
             shared = sorted(_units(left, dataset.unit) & _units(right, dataset.unit))
             if shared:
                 findings.append(
@@ -133,14 +202,12 @@ def check_splits(dataset: Dataset) -> list[Finding]:
                     )
                 )
         elif (
-            left
-            and (unknown := sorted({each.label for each in right} - {each.label for each in left}))
-            and first == "train"
+            left and (unknown := sorted(_units(right, dataset.unit) - _units(left, dataset.unit))) and first == "train"
         ):
             findings.append(
                 Finding(
                     "error",
-                    f"{_count(unknown, f'class of {second} is', f'classes of {second} are')} not in train: "
+                    f"{_count(unknown, f'{kind} of {second} is', f'{kinds} of {second} are')} not in train: "
                     f'"{unknown[0]}".',
                 )
             )
@@ -153,11 +220,11 @@ def check_splits(dataset: Dataset) -> list[Finding]:
                     f'and space: "{_shorten(min(common))}".',
                 )
             )
-    return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.severity))
+    return sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))
 
 
-def _units(examples: Sequence[TextExample], unit: Unit) -> set[str]:
-    return {example.task if unit == "tasks" else example.label for example in examples}
+def _units(examples: Sequence[Example], unit: Unit) -> set[str]:
+    return {name for example in examples for name in ((example.task,) if unit == "tasks" else example.labels)}
 
 
 def _count(things: Sequence[object], singular: str, plural: str) -> str:
