@@ -264,12 +264,15 @@ def data_show(
 @data_app.command("check")
 def data_check(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A file of labelled texts, or a folder of train, valid and test.")
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A file of labelled texts or tagged sentences, or a folder of train, valid and test."
+        ),
     ],
 ) -> None:
     """Look for conflicting labels, repeated texts, small classes and leaks between parts; status 1 for an error."""
     from kshot.data.catalogue import load_dataset
-    from kshot.data.readers import check, check_splits, read_examples
+    from kshot.data.readers import check, check_splits, is_tagged, read_examples, read_tagged
     from kshot.output import show_findings
 
     if path.is_dir():
@@ -277,7 +280,7 @@ def data_check(
         examples = [*dataset.train, *dataset.valid, *dataset.test]
         findings = [*check(examples, tasks=dataset.unit == "tasks"), *check_splits(dataset)]
     else:
-        examples = read_examples(path)
+        examples = read_tagged(path) if is_tagged(path) else read_examples(path)
         findings = check(examples)
     show_findings(path, examples, findings)
     if any(finding.severity == "error" for finding in findings):

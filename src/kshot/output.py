@@ -4,21 +4,24 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from kshot.adapted import Adapted
     from kshot.data.dataset import Dataset
     from kshot.data.entries import Entry
-    from kshot.data.examples import Example
+    from kshot.data.examples import Example, TaggedExample, TextExample
     from kshot.data.readers import Finding
     from kshot.meta.algorithms import Algorithm
     from kshot.run.train import Outcome
+
+E = TypeVar("E")
 
 WIDE = 100_000  # columns of a pipe: nothing is wrapped or cut
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -126,27 +129,28 @@ def show_task(task: "Adapted", folder: Path) -> None:
 
 def show_datasets(entries: Sequence["Entry"]) -> None:
     """Lists data sets."""
-    rows = table("name", "what", "classes", "licence", "splits", "here?", right=["classes"])
+    rows = table("name", "what", "for", "classes", "licence", "splits", "here?", right=["classes"])
     for entry in entries:
         splits = entry.splits[0] if len(entry.splits) == 1 else f"{entry.splits[0]} and {len(entry.splits) - 1} more"
         here = "[green]yes[/]" if entry.found else "download" if entry.can_be_downloaded else "[yellow]no[/]"
-        rows.add_row(f"[bold]{entry.name}[/]", escape(entry.title), str(entry.n_classes), entry.licence, splits, here)
+        name, title = f"[bold]{entry.name}[/]", escape(entry.title)
+        rows.add_row(name, title, entry.task_kind, str(entry.n_classes), entry.licence, splits, here)
     console().print(rows)
 
 
 def show_dataset(dataset: "Dataset") -> None:
     """Shows a data set."""
-    from kshot.data.dataset import TextDataset
+    from kshot.data.dataset import TaggedDataset, TextDataset
 
     screen = console()
     screen.print(f"[bold]{escape(dataset.name)}[/]  {escape(dataset.source)}  {escape(dataset.licence)}")
-    is_text = isinstance(dataset, TextDataset)
-    what, plural = ("class", "classes") if is_text else ("type", "types")
-    unit = "texts" if is_text else "sentences"
-    rows = table("part", unit, plural, f"{unit} a {what}", f"{plural}, the first", right=[unit, plural])
+    is_tagged = isinstance(dataset, TaggedDataset)
+    unit, what, plural = ("sentences", "type", "types") if is_tagged else ("texts", "class", "classes")
+    counted = f"mentions a {what}" if is_tagged else f"texts a {what}"
+    rows = table("part", unit, plural, counted, f"{plural}, the first", right=[unit, plural])
     for name in ("train", "valid", "test"):
         examples = getattr(dataset, name)
-        counts = Counter(label for example in examples for label in example.labels)
+        counts = _mentions(examples)
         low, high = (min(counts.values()), max(counts.values())) if counts else (0, 0)
         each = str(low) if low == high else f"{low} to {high}"
         names = ", ".join(sorted(counts)[:4]) + (", …" if len(counts) > 4 else "")
@@ -154,22 +158,60 @@ def show_dataset(dataset: "Dataset") -> None:
     screen.print(rows)
     if isinstance(dataset, TextDataset) and dataset.out_of_scope:
         screen.print(f"{len(dataset.out_of_scope)} out-of-scope texts")
-    _show_examples(screen, dataset.train or dataset.test)
+    shown = dataset.train or dataset.test
+    if is_tagged:
+        counts = _mentions(shown)
+        screen.print(", ".join(f"{escape(name)} {n}" for name, n in counts.most_common()))
+        _show_sentences(screen, shown)
+    else:
+        _show_examples(screen, shown)
 
 
-def _show_examples(screen: Console, examples: Sequence["Example"], n_shown: int = 5) -> None:
+def _mentions(examples: Sequence["Example"]) -> Counter[str]:
+    """How many texts a class has, or how many mentions a type."""
+    from kshot.data.examples import TaggedExample
+
+    return Counter(
+        label
+        for example in examples
+        for label in ([span.label for span in example.spans] if isinstance(example, TaggedExample) else example.labels)
+    )
+
+
+def _show_examples(screen: Console, examples: Sequence["TextExample"], n_shown: int = 5) -> None:
     rows = table("label", "text")
-    step = max(1, len(examples) // n_shown)
-    for example in examples[::step][:n_shown]:
-        rows.add_row(escape(", ".join(example.labels)), escape(" ".join(example.text.split())))
+    for example in _spread(examples, n_shown):
+        rows.add_row(escape(example.label), escape(" ".join(example.text.split())))
     screen.print(rows)
+
+
+def _show_sentences(screen: Console, examples: Sequence["TaggedExample"], n_shown: int = 5) -> None:
+    """A few sentences that have entities, marked as a file of plain text marks them."""
+    for example in _spread([each for each in examples if each.labels], n_shown):
+        line, words = Text(), example.tokens
+        before = 0
+        for span in example.spans:
+            line.append(" ".join(["", *words[before : span.start], ""]))
+            line.append(f"[{' '.join(words[span.start : span.end])}]", "bold").append(f"({span.label})", "dim")
+            before = span.end
+        line.append(" ".join(["", *words[before:]]))
+        screen.print(line)
+
+
+def _spread(examples: Sequence[E], n_shown: int) -> Sequence[E]:
+    """A few of many, from all over them."""
+    return examples[:: max(1, len(examples) // n_shown)][:n_shown]
 
 
 def show_findings(path: Path, examples: Sequence["Example"], findings: Sequence["Finding"]) -> None:
     """Says what may be wrong with data."""
+    from kshot.data.examples import TaggedExample
+
     screen = console()
     n_classes = len({label for example in examples for label in example.labels})
-    screen.print(f"{escape(str(path))}: {len(examples)} texts, {n_classes} classes")
+    is_tagged = any(isinstance(example, TaggedExample) for example in examples)
+    units, kinds = ("sentences", "types") if is_tagged else ("texts", "classes")
+    screen.print(f"{escape(str(path))}: {len(examples)} {units}, {n_classes} {kinds}")
     for finding in findings:
         screen.print(f"[{_STYLES[finding.severity]}]{finding.severity:<8}[/] {escape(finding.message)}")
     if not findings:
