@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-import kshot.adapted
 import kshot.classifier
+import kshot.meta.learner
 from contract import learner as toy_learner
 from kshot.classifier import AdaptedClassifier
 from kshot.errors import KshotError
@@ -156,9 +156,9 @@ def test_texts_that_are_known_are_not_encoded_again(monkeypatch: pytest.MonkeyPa
     adapted = task()
     adapted.save(tmp_path / "task")
     encoded: list[int] = []
-    encode = kshot.adapted.encode
+    encode = kshot.meta.learner.encode
     monkeypatch.setattr(
-        kshot.adapted,
+        kshot.meta.learner,
         "encode",
         lambda e, texts, *rest, **own: (encoded.append(len(texts)), encode(e, texts, *rest, **own))[1],
     )

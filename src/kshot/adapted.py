@@ -17,7 +17,7 @@ from kshot.data.examples import Example
 from kshot.errors import KshotError
 from kshot.meta.learner import Learner
 from kshot.meta.state import State, part_of, with_prefix
-from kshot.models.encoder import encode, n_vectors, vector_keys
+from kshot.models.encoder import n_vectors, vector_keys
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Task
 
@@ -198,36 +198,24 @@ def support_batch(core: Learner, examples: Sequence[Example], classes: Sequence[
     return core.task.collate(examples, classes, core.encoder.vocabulary, support=True)
 
 
-def learn_state(core: Learner, support: Batch, known: Vectors | None) -> tuple[State, Tensor | None]:
+def learn_state(core: Learner, support: Batch, vectors: Tensor | None) -> State:
     """Adapts a learner.
 
-    Returns:
-        The State, and the vectors of the support; None if the inner loop moves the encoder.
+    Args:
+        core: The learner.
+        support: What to learn from.
+        vectors: Its vectors; None if the inner loop moves the encoder.
 
     Raises:
         KshotError: If the inner loop diverges.
     """
-    vectors = None if core.moves else _encode(core, support, known or {})
     state = core.adapt(support, vectors)
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
         raise KshotError(
             f"Adapting by {core.settings.name} diverged: the steps of its inner loop are too large for this task; "
             f"meta-train with a smaller algorithm.inner.rate than {core.inner.settings.rate}."
         )
-    return state, vectors
-
-
-def _encode(core: Learner, batch: Batch, known: Vectors) -> Tensor:
-    """The vectors of a batch, (n_vectors, dim)."""
-    keys = vector_keys(batch.texts, batch.words)
-    missing = {key: row for row, key in enumerate(keys) if key not in known}
-    texts = [batch.texts[row] for row in missing.values()]
-    words = None if batch.words is None else [batch.words[row] for row in missing.values()]
-    with torch.no_grad():
-        vectors = encode(core.encoder, texts, None, core.precision, words=words)
-    parts = torch.split(vectors, n_vectors(texts, words))
-    found = {**known, **dict(zip(missing, parts, strict=True))}
-    return torch.cat([found[key] for key in keys])
+    return state
 
 
 # -- loading -----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kshot.data.examples import TaggedExample
-from kshot.meta.learner import Learner, Pair
+from kshot.meta.learner import Learner, Pair, gather
 from kshot.meta.state import State
 from kshot.tasks.base import Batch
 from kshot.tasks.classification import GROUP
@@ -48,10 +48,10 @@ def measure_prior(learner: Learner, episodes: Sequence[Pair]) -> float:
     return fit_temperature(*_together(scored), prior=1.0, prior_rows=0.0)
 
 
-def _scored(learner: Learner, state: State, query: Batch) -> list[tuple[Tensor, Tensor]]:
+def _scored(learner: Learner, state: State, query: Batch, vectors: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
     """The logits and the labels of the items of each group that have a label."""
     scored = []
-    for name, logits in learner.logits(state, query).items():
+    for name, logits in learner.logits(state, query, vectors).items():
         labels = query.groups[name].labels
         scored.append((logits.cpu()[labels >= 0], labels[labels >= 0]))
     return scored
@@ -86,7 +86,12 @@ def calibrate(learner: Learner, support: Batch, vectors: Tensor | None, *, n_tex
 
 
 def calibrate_sentences(
-    learner: Learner, examples: Sequence[TaggedExample], classes: Sequence[str], *, prior: float
+    learner: Learner,
+    examples: Sequence[TaggedExample],
+    classes: Sequence[str],
+    *,
+    known: Mapping[bytes, Tensor] | None,
+    prior: float,
 ) -> float:
     """Finds the temperature of a tagger by leaving support sentences out.
 
@@ -96,6 +101,7 @@ def calibrate_sentences(
         learner: The learner.
         examples: The support set.
         classes: The names of the types.
+        known: The vectors of the support, by `vector_keys`; None if the inner loop moves the encoder.
         prior: The temperature where there is nothing to go by, as with one sentence.
     """
     n_folds = min(len(examples), MAX_FOLDS_MOVING if learner.moves else MAX_FOLDS)
@@ -104,16 +110,16 @@ def calibrate_sentences(
         kept = [each for place, each in enumerate(examples) if place % n_folds != fold]
         left_out = [each for place, each in enumerate(examples) if place % n_folds == fold]
         shown = {label for each in kept for label in each.labels}
-        known = [name for name in classes if name in shown]
-        if not known:
+        types = [name for name in classes if name in shown]
+        if not types:
             continue
         support, query = (
-            learner.task.collate(part, known, learner.encoder.vocabulary, support=part is kept)
+            learner.task.collate(part, types, learner.encoder.vocabulary, support=part is kept)
             for part in (kept, left_out)
         )
-        state = learner.adapt(support)
+        state = learner.adapt(support, None if known is None else gather(support, known))
         with torch.no_grad():
-            scored.append(_scored(learner, state, query))
+            scored.append(_scored(learner, state, query, None if known is None else gather(query, known)))
     return fit_temperature(*_together(scored), prior=prior) if scored else prior
 
 

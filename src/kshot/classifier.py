@@ -14,6 +14,7 @@ from kshot.calibration import calibrate, prior_temperature
 from kshot.data.examples import TextExample
 from kshot.errors import KshotError, did_you_mean
 from kshot.inputs import check_examples, check_task, check_texts
+from kshot.meta.learner import gather
 from kshot.meta.state import State
 from kshot.scope import Scope, fit_scope
 from kshot.tasks.classification import GROUP, Classification
@@ -77,7 +78,8 @@ class AdaptedClassifier(Adapted):
         check_task(examples, classes)
         core = learner.learner
         support = support_batch(core, examples, classes)
-        state, vectors = learn_state(core, support, known)
+        vectors = None if core.moves else gather(support, core.known_vectors(support, known or {}))
+        state = learn_state(core, support, vectors)
         prior = prior_temperature(learner.about, core.settings.name)
         temperature = calibrate(core, support, vectors, n_texts=len(examples), prior=prior)
         group = support.groups[GROUP]

@@ -169,7 +169,14 @@ def evaluate(
 @app.command(rich_help_panel="Use it")
 def adapt(
     run: Learner,
-    examples: Annotated[Path, typer.Argument(metavar="EXAMPLES", help="Texts and labels: JSONL, JSON, CSV or TSV.")],
+    examples: Annotated[
+        Path,
+        typer.Argument(
+            metavar="EXAMPLES",
+            help="Texts and labels: JSONL, JSON, CSV or TSV. Or sentences and entities: JSONL, CoNLL columns, or text "
+            "with \\[marks](TYPE).",
+        ),
+    ],
     out: Annotated[Path, typer.Option(metavar="TASK", help="The task's folder.", show_default=False)],
     bundle: Annotated[
         bool, typer.Option("--bundle", help="Copy the learner into it, so that it can be moved to another machine.")
@@ -177,14 +184,18 @@ def adapt(
     text: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the text.")] = None,
     label: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the label.")] = None,
 ) -> None:
-    """Learn a task from a file of labelled texts."""
+    """Learn a task from a file of labelled texts or tagged sentences."""
     from time import perf_counter
 
-    from kshot.data.readers import read_examples
+    from kshot.data.readers import is_tagged, read_examples, read_tagged
     from kshot.output import show_adapted
 
-    support = read_examples(examples, text=text, label=label)
-    learner = _learner(run)
+    kind = "tagging" if is_tagged(examples) else "classification"
+    support = read_tagged(examples) if kind == "tagging" else read_examples(examples, text=text, label=label)
+    learner = _learner(run, kind)
+    if learner.kind != kind:
+        holds = {"tagging": "tagged sentences", "classification": "labelled texts"}
+        raise KshotError(f"{examples} holds {holds[kind]}, but {run} learns {learner.kind}; give a learner of {kind}.")
     begin = perf_counter()
     task = learner.adapt(support)
     seconds = perf_counter() - begin
@@ -305,10 +316,10 @@ def algorithms() -> None:
     show_algorithms(ALGORITHMS)
 
 
-def _learner(run: str) -> "MetaLearner":
+def _learner(run: str, kind: str) -> "MetaLearner":
     from kshot.meta_learner import default_learner, load
 
-    return default_learner() if run == "minilm" and not Path(run).exists() else load(run)
+    return default_learner(kind) if run == "minilm" and not Path(run).exists() else load(run)
 
 
 def _count(text: str, name: str) -> "int | tuple[int, int] | Literal['all']":

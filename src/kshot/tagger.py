@@ -14,6 +14,7 @@ from kshot.data.tags import tags_of
 from kshot.data.words import split_words
 from kshot.errors import KshotError
 from kshot.inputs import check_tagged, check_tagged_task, check_texts
+from kshot.meta.learner import gather
 from kshot.meta.state import State
 from kshot.tasks.tagging import Tagging
 
@@ -93,9 +94,12 @@ class AdaptedTagger(Adapted):
     ) -> Self:
         check_tagged_task(examples, classes)
         core = learner.learner
-        state, vectors = learn_state(core, support_batch(core, examples, classes), known)
+        support = support_batch(core, examples, classes)
+        found = None if core.moves else core.known_vectors(support, known or {})
+        vectors = None if found is None else gather(support, found)
+        state = learn_state(core, support, vectors)
         prior = prior_temperature(learner.about, core.settings.name)
-        temperature = calibrate_sentences(core, examples, classes, prior=prior)
+        temperature = calibrate_sentences(core, examples, classes, known=found, prior=prior)
         return cls(learner, tuple(classes), tuple(examples), temperature, state, vectors)
 
     def predict(self, texts: Iterable[str] | Iterable[Sequence[str]]) -> list[Tagged]:

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from kshot.meta.heads import Head
 from kshot.meta.inner import InnerLoop, step_weights
 from kshot.meta.state import Items, State, part_of, with_prefix
-from kshot.models.encoder import Encoder, encode, rows_name, twice_differentiable, used_tokens
+from kshot.models.encoder import (
+    Encoder,
+    encode,
+    n_vectors,
+    rows_name,
+    twice_differentiable,
+    used_tokens,
+    vector_keys,
+)
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Scorer, Task, join
 
@@ -38,6 +46,11 @@ class AlgorithmSettings(Settings):
     def describe(self) -> dict[str, Any]:
         """The settings for a file; what only tasks of several groups have is left out where it is not used."""
         return self.model_dump(mode="json", exclude=None if self.heads else {"heads"})
+
+
+def gather(batch: Batch, known: Mapping[bytes, Tensor]) -> Tensor:
+    """The vectors of a batch from among known ones, (n_vectors, dim)."""
+    return torch.cat([known[key] for key in vector_keys(batch.texts, batch.words)])
 
 
 class Learner(nn.Module):
@@ -104,6 +117,21 @@ class Learner(nn.Module):
         """Returns the vectors of a batch's texts or words, with the encoder's weights that a State holds."""
         weights = part_of(state, "encoder") if state else {}
         return encode(self.encoder, batch.texts, weights, self.precision, words=batch.words)
+
+    def known_vectors(self, batch: Batch, known: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:
+        """Encodes the texts of a batch that are not known, without a graph.
+
+        Returns:
+            The vectors of each text, (1 or n_words, dim), by `vector_keys`.
+        """
+        keys = vector_keys(batch.texts, batch.words)
+        missing = {key: row for row, key in enumerate(keys) if key not in known}
+        texts = [batch.texts[row] for row in missing.values()]
+        words = None if batch.words is None else [batch.words[row] for row in missing.values()]
+        with torch.no_grad():
+            vectors = self.vectors(Batch(tuple(texts), {}, None if words is None else tuple(words)))
+        parts = torch.split(vectors, n_vectors(texts, words))
+        return {**known, **dict(zip(missing, parts, strict=True))}
 
     # -- learning to learn ---------------------------------------------------------------------------------------------
 
