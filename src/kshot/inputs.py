@@ -103,7 +103,7 @@ def check_tagged(sentences: Iterable[object], tags: Iterable[object]) -> tuple[T
     given, marks = _lists(sentences, "sentence", "words"), _lists(tags, "list of tags", "tags")
     if len(given) != len(marks):
         raise KshotError(
-            f"There are {len(given)} sentences and {len(marks)} lists of tags; give one for each sentence."
+            f"There are {len(given)} sentences and {len(marks)} lists of tags; give one list for each sentence."
         )
     if not given:
         raise KshotError("There are no sentences to learn from; give at least one with an entity.")
@@ -117,7 +117,7 @@ def check_tagged(sentences: Iterable[object], tags: Iterable[object]) -> tuple[T
         if not checked:
             raise KshotError(f"Sentence {number} has no words; fill it in or leave it out.")
         if blank := [place for place, word in enumerate(checked, 1) if not word.strip()]:
-            raise KshotError(f"Word {blank[0]} of sentence {number} is empty; leave it out, with its tag.")
+            raise KshotError(f"Sentence {number}, word {blank[0]} is empty; leave it out, with its tag.")
         if problem := first_problem(names):
             place, why = problem
             raise KshotError(
@@ -185,6 +185,8 @@ def _label(label: object, place: int) -> str:
 def _describe(value: object) -> str:
     if value is None:
         return "None"
-    if isinstance(value, (Real, str)):
+    if isinstance(value, str):
+        return f'the text "{shorten(value)}"'
+    if isinstance(value, Real):
         return f"the number {value}"
     return f"a {type(value).__name__}"
