@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from kshot.data import catalogue
-from kshot.data.catalogue import list_datasets, load_dataset, mark_entities
+from kshot.data.catalogue import DOMAINS, list_datasets, load_dataset, mark_entities
 from kshot.data.checks import check, check_splits
+from kshot.data.dataset import PARTS, TaggedDataset
 from kshot.data.entries import CATALOGUE
 from kshot.data.normal import normalise
+from kshot.data.tags import first_problem
 from kshot.errors import KshotError
 
 FOUND = {entry.name: entry.found for entry in list_datasets()}
@@ -79,6 +81,68 @@ def test_known_data_sets_have_their_sizes(
     assert dataset.unit == CATALOGUE[name].unit
     assert len(dataset.out_of_scope) == (1200 if name == "clinc150" else 0)
     assert [finding for finding in check_splits(dataset) if finding.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "types", "sentences"),
+    [
+        ("conll2003", None, [4, 4, 4], [14041, 3250, 3453]),
+        ("wikigold", None, [4, 4, 4], [1115, 167, 405]),
+        ("wnut17", None, [6, 6, 6], [3394, 1009, 1287]),
+        ("gum", None, [11, 11, 11], [2127, 310, 981]),
+        ("sec_filings", None, [4, 4, 4], [967, 175, 292]),
+        ("bc5cdr", None, [2, 2, 2], [2000, 500, 1000]),
+        ("anem", None, [11, 11, 11], [1161, 185, 932]),
+        ("crossner", None, [9, 9, 9], [200, 541, 651]),
+        ("crossner", "science", [17, 17, 17], [200, 450, 543]),
+        ("crossner", "music", [13, 13, 13], [100, 380, 465]),
+        ("crossner", "literature", [12, 12, 12], [100, 400, 416]),
+        ("fewnerd_inter", None, [10, 3, 17], [6326, 1323, 6709]),
+        ("ner_domains", None, [26, 12, 40], [20877, 516, 7660]),
+    ],
+)
+def test_known_tagged_sets_have_their_sizes(
+    name: str, split: str | None, types: list[int], sentences: list[int]
+) -> None:
+    if FOUND[name] is None:
+        pytest.skip(f"the data set {name} is not on this machine (set KSHOT_DATA)")
+    dataset = load_dataset(name, split=split)
+    assert isinstance(dataset, TaggedDataset)
+    assert [len(dataset.classes(part)) for part in PARTS] == types
+    assert [len(dataset.part(part)) for part in PARTS] == sentences
+    assert dataset.name == f"{name}/{split or CATALOGUE[name].splits[0]}"
+    assert (dataset.unit, CATALOGUE[name].task_kind) == (CATALOGUE[name].unit, "tagging")
+    assert [finding for finding in check_splits(dataset) if finding.severity == "error"] == []
+    assert all(first_problem(example.tags) is None for part in PARTS for example in dataset.part(part))
+
+
+@needs("ner_domains")
+def test_a_new_domain_is_learned_from_its_train_sentences_and_judged_by_its_test_sentences() -> None:
+    dataset = load_dataset("ner_domains")
+    every = {example.labels for part in PARTS for example in dataset.part(part)}
+    assert len({label for labels in every for label in labels}) == CATALOGUE["ner_domains"].n_classes
+    for part, domains in DOMAINS.items():
+        assert {example.task for example in dataset.part(part)} == set(domains)
+    assert {example.part for example in dataset.train} == {"train"}
+    episodes = dataset.sampler("test", way="all", shot=5, query=20, seed=0, n_episodes=40)
+    assert {each.task for episode in episodes for each in episode.support} == set(DOMAINS["test"])
+    for episode in episodes:
+        assert {each.part for each in episode.support} == {"train"}
+        assert {each.part for each in episode.query} == {"test"}
+        assert len({each.task for each in (*episode.support, *episode.query)}) == 1
+
+
+@needs("fewnerd_inter")
+def test_the_parts_of_fewnerd_have_the_types_of_its_split() -> None:
+    dataset, folder = load_dataset("fewnerd_inter"), FOUND["fewnerd_inter"]
+    assert folder is not None
+    split = json.loads((folder / "splits" / "types.json").read_text(encoding="utf-8"))
+    assert {part: list(dataset.classes(part)) for part in PARTS} == {part: sorted(split[part]) for part in PARTS}
+    for episode in dataset.sampler("test", way=5, shot=5, query=5, seed=0, n_episodes=20):
+        counts = Counter(span.label for each in episode.support for span in each.spans)  # type: ignore[attr-defined]
+        assert set(counts) == set(episode.classes)
+        assert min(counts.values()) >= 5
+        assert sorted(counts.values())[2] <= 10, "a sentence may force one above 2K, not most"
 
 
 @needs("clinc150")

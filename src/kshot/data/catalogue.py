@@ -128,7 +128,10 @@ def _find(entry: Entry, data_dir: Path | None) -> Path | None:
     if entry.name == "starter":
         return Path(__file__).parent / "starter"
     if entry.name == COMPOSITE:
-        parts = [_find(CATALOGUE[name], data_dir) for name in {domain.partition("/")[0] for domain in _domains()}]
+        parts = [
+            _find(CATALOGUE[name], data_dir)
+            for name in dict.fromkeys(domain.partition("/")[0] for domain in _domains())
+        ]
         return parts[0].parent if parts and all(parts) and parts[0] is not None else None
     candidates = [folder / below / entry.name for folder in data_folders(data_dir) for below in ("text", "ner", ".")]
     return next((folder for folder in candidates if _file(folder, entry.first_file).is_file()), None)

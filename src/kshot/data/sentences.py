@@ -69,9 +69,12 @@ class SentenceSampler(Sampler):
 
         Args:
             examples: The sentences.
-            way: The number of types of an episode; with `domains`, "all".
-            shot: Mentions of each type in the support, K of K~2K; with `domains`, sentences of the support.
-            query: The same of the query; with `domains`, "all" takes every sentence that the support leaves.
+            way: The number of types of an episode; with `domains`, "all", which is the types of the support, by name.
+            shot: Mentions of each type in the support, K of K~2K. With `domains`, sentences of the support, drawn from
+                those that show an entity and a word outside of all; "all" takes each of these, and needs
+                `query_examples`.
+            query: Mentions of each type in the query, K of K~2K. With `domains`, sentences of the query, drawn from all
+                that the support leaves, with and without entities; "all" takes every one.
             seed: Any whole number from 0.
             n_episodes: The length of the sequence.
             domains: Whether an episode is some sentences of one domain (`TaggedExample.task`) instead of some types.
@@ -98,6 +101,11 @@ class SentenceSampler(Sampler):
             if way != "all":
                 raise KshotError(
                     f'way is {way!r}, but an episode of a domain has the types that its support shows; write "all".'
+                )
+            if shot == "all" and self._one_pool:
+                raise KshotError(
+                    'shot is "all", which leaves no sentence with an entity for the query; give a number, or other '
+                    "query_examples."
                 )
             self._domains, self.skipped = self._usable_domains(skip_small)
             seen = {label for domain in self._domains for row in domain.support for label in self.examples[row].labels}
@@ -127,7 +135,7 @@ class SentenceSampler(Sampler):
         shot, query = pick(self._shot, -1, rng), pick(self._query, -1, rng)
         for _ in range(_TRIES):  # a support may take what the query needs; another draw will not
             support = _greedy(self._mentions, self._rows, types, shot, frozenset(), self._support_texts, rng)
-            if support is None:
+            if support is None or not self._shows_outside(support, types):
                 continue
             taken = frozenset(self._support_texts[row] for row in support)
             asked = _greedy(self._query_mentions, self._query_rows, types, query, taken, self._query_texts, rng)
@@ -144,23 +152,29 @@ class SentenceSampler(Sampler):
             f"for shot {shot} and query {query}; lower them or add sentences."
         )
 
+    def _shows_outside(self, support: Sequence[int], types: Sequence[str]) -> bool:
+        """Whether a word of the support is in no entity of the drawn types: something has to show what is none."""
+        return any(tag == OUTSIDE or tag[2:] not in types for row in support for tag in self.examples[row].tags)
+
     def _usable_types(self, skip_small: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
         shot, query = self._most("shot"), self._most("query")
-        has, has_query = _count(self._mentions), _count(self._query_mentions)
+        has = _count(self._mentions, self._support_texts)
+        has_query = has if self._one_pool else _count(self._query_mentions, self._query_texts)
         names = sorted({*has, *has_query})
         needed = shot + query if self._one_pool else shot
         small = [name for name in names if has.get(name, 0) < needed or has_query.get(name, 0) < query]
         if small and not skip_small:
             raise KshotError(
-                f'The type "{small[0]}" has {has.get(small[0], 0)} mentions but needs {needed} (shot '
+                f'The type "{small[0]}" has {_several(has.get(small[0], 0), "mention")} but needs {needed} (shot '
                 f"{show_ends(self._shot)}, query {show_ends(self._query)}); add sentences, lower them, or leave small "
                 "types out with skip_small."
             )
         kept = tuple(name for name in names if name not in small)
         if len(kept) < max(1, self._way[1]):
+            there_are = "There is" if len(kept) == 1 else "There are"
             raise KshotError(
-                f"There are {len(kept)} types with enough mentions but an episode needs {show_ends(self._way)}; "
-                "lower way or add sentences."
+                f"{there_are} {_several(len(kept), 'type')} with enough mentions but an episode needs "
+                f"{show_ends(self._way)}; lower way or add sentences."
             )
         return kept, tuple(small)
 
@@ -195,19 +209,19 @@ class SentenceSampler(Sampler):
                 self._support_texts,
             )
             asked = [row for row, each in enumerate(self.query_examples) if each.task == name]
-            needed = shot + query if self._one_pool else shot
-            if len(support) >= shot and len({self._query_texts[row] for row in asked}) >= (
-                needed if self._one_pool else query
-            ):
+            texts = {self._query_texts[row] for row in asked}
+            shared = sum(1 for row in support if self._support_texts[row] in texts)
+            n_left = len(texts) - (shared if self._shot[1] < 0 else min(shot, shared))
+            if len(support) >= shot and n_left >= query:
                 kept.append(_Domain(name, tuple(support), tuple(asked)))
             elif skip_small:
                 small.append(name)
             else:
                 where = f'The domain "{name}"' if name else "The data set"
                 raise KshotError(
-                    f"{where} has {len(support)} different sentences with an entity and {len(asked)} to be judged by, "
-                    f"but an episode needs shot {show_ends(self._shot)} and query {show_ends(self._query)}; lower them "
-                    "or add sentences."
+                    f"{where} has {_several(len(support), 'different sentence')} with an entity and a word outside, "
+                    f"and {max(n_left, 0)} that the support leaves for the query, but an episode needs shot "
+                    f"{show_ends(self._shot)} and query {show_ends(self._query)}; lower them or add sentences."
                 )
         if not kept:
             raise KshotError("No domain has enough sentences; lower shot and query or add sentences.")
@@ -235,10 +249,11 @@ def _mentions(example: TaggedExample) -> dict[str, int]:
     return counts
 
 
-def _count(mentions: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _count(mentions: Sequence[Mapping[str, int]], texts: Sequence[str]) -> dict[str, int]:
+    """How often each type is mentioned in different sentences."""
     totals: dict[str, int] = {}
-    for each in mentions:
-        for name, count in each.items():
+    for row in _first_of_each(range(len(mentions)), texts):
+        for name, count in mentions[row].items():
             totals[name] = totals.get(name, 0) + count
     return totals
 
@@ -311,3 +326,7 @@ def _only(example: TaggedExample, types: frozenset[str]) -> TaggedExample:
         return example
     tags = tuple(tag if tag[2:] in types else OUTSIDE for tag in example.tags)
     return replace(example, tags=tags)
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
