@@ -289,6 +289,28 @@ def test_data_check(run: Run, tmp_path: Path) -> None:
     assert 'There is one class only, "a"' in output
 
 
+def test_data_show_of_tagged_sentences(run: Run, tmp_path: Path) -> None:
+    lines = [f"[Ann {i}](PER) went to [Rome](LOC)\\[{i}\\] ." for i in range(10)]
+    (tmp_path / "own.txt").write_text("\n".join(lines))
+    status, output, _ = run("data", "show", tmp_path / "own.txt")
+    assert status == 0
+    assert "split 60/20/20 by sentence" in output
+    assert "PER 6, LOC 6" in output or "LOC 6, PER 6" in output
+    assert "](PER) went to [Rome](LOC) [ " in output
+
+
+def test_data_check_of_tagged_sentences(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.conll").write_text("Ann B-PER\nwent O\n\nann O\nwent O\n")
+    status, output, _ = run("data", "check", tmp_path / "own.conll")
+    assert status == 0
+    assert "2 sentences, 1 type" in output
+    assert '1 sentence is tagged in more than one way: "Ann went".' in output
+    (tmp_path / "full.txt").write_text("[Ann](PER)\n")
+    status, output, _ = run("data", "check", tmp_path / "full.txt")
+    assert status == 1
+    assert "there is nothing to tell an entity from" in output
+
+
 # -- runs --------------------------------------------------------------------------------------------------------------
 
 
