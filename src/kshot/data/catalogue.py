@@ -64,8 +64,8 @@ def load_dataset(
     Args:
         name_or_path: A name of `CATALOGUE`, or a path; see `load_path` for how files are split.
         split: The split of a known data set; None takes its first.
-        data_dir: The folder that has a folder for each data set (or folders `text` and `ner` with them); no other is looked
-            into.
+        data_dir: The folder that has a folder for each data set (or folders `text` and `ner` with them); no other is
+            looked into.
         unit: For a path, what the parts differ in; None decides.
         fetch: How a download gets an address.
 
