@@ -62,7 +62,7 @@ class Manifest(Settings):
     learner: LearnerReference
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Adapted(ABC):
     """A learner that has learned a task; made by `MetaLearner.adapt` and `kshot.load_task`.
 

@@ -45,7 +45,7 @@ class Prediction:
     probabilities: dict[str, float] = field(repr=False)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AdaptedClassifier(Adapted):
     """A learner that has learned to classify texts.
 

@@ -11,6 +11,7 @@ import typer
 from kshot.errors import KshotError
 
 if TYPE_CHECKING:
+    from kshot.data.examples import Example
     from kshot.meta_learner import MetaLearner
 
 ERROR, INTERRUPTED = 2, 130
@@ -183,6 +184,9 @@ def adapt(
     ] = False,
     text: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the text.")] = None,
     label: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the label.")] = None,
+    scheme: Annotated[
+        Literal["bio", "io"], typer.Option(help="How sentences are tagged: BIO, or IO, of which BIO is made.")
+    ] = "bio",
 ) -> None:
     """Learn a task from a file of labelled texts or tagged sentences."""
     from time import perf_counter
@@ -191,7 +195,10 @@ def adapt(
     from kshot.output import show_adapted
 
     kind = "tagging" if is_tagged(examples) else "classification"
-    support = read_tagged(examples) if kind == "tagging" else read_examples(examples, text=text, label=label)
+    if kind == "tagging":
+        support: Sequence[Example] = read_tagged(examples, scheme=scheme)
+    else:
+        support = read_examples(examples, text=text, label=label)
     learner = _learner(run, kind)
     if learner.kind != kind:
         holds = {"tagging": "tagged sentences", "classification": "labelled texts"}

@@ -65,7 +65,7 @@ class Tagged:
         return {"text": self.text, "ents": ents, "title": None}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AdaptedTagger(Adapted):
     """A learner that has learned to find entities."""
 
