@@ -1,0 +1,310 @@
+"""Entities in new domains, from 5, 10, 20 and 50 tagged sentences: meta-learned taggers beside what anyone would try.
+
+    python benchmarks/ner.py                              every row
+    python benchmarks/ner.py --rows decomposed structshot --targets bc5cdr
+
+The sources are the training domains of `ner_domains` (news, Wikipedia, social media, mixed genres, politics); settings are
+chosen on its `valid` domain (literature); the targets are finance (sec_filings), medicine (bc5cdr, anem), science and
+music. The supports are drawn from a target's train part, the same for all rows; --queries sentences of its test part,
+the same every time, judge by micro F1 of whole entities. Every row starts from MiniLM; those that learn from the
+sources see as many of their sentences, in as many updates. One JSON file a row and target is written to --out; one
+that is there is not measured again.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kshot.artefact import load_learner, save_learner
+from kshot.data.catalogue import load_dataset
+from kshot.data.dataset import Dataset, TaggedDataset
+from kshot.data.examples import Episode
+from kshot.meta.algorithms import build_learner
+from kshot.meta.learner import AlgorithmSettings, Learner
+from kshot.models.build import build_encoder
+from kshot.models.encoder import Encoder, encode
+from kshot.models.pretrained import PretrainedSettings
+from kshot.models.selection import select
+from kshot.run.config import Recipe, parse_recipe
+from kshot.run.evaluate import Evaluation, estimate, evaluate
+from kshot.run.train import train
+from kshot.tasks.tagging import Tagging, TaggingSettings
+
+TARGETS = {
+    "sec_filings": ("sec_filings", None),
+    "bc5cdr": ("bc5cdr", None),
+    "anem": ("anem", None),
+    "science": ("crossner", "science"),
+    "music": ("crossner", "music"),
+}
+SHOTS = (5, 10, 20, 50)
+ENCODER = {"kind": "pretrained", "model": "minilm", "max_length": 128}
+SENTENCES = 24  # of one domain in an update, two domains an update: what both ways of training see
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to learn a target.
+
+    Attributes:
+        start: What its encoder was trained by: `none`, `joint`, or the name of a recipe in `RECIPES`.
+        algorithm: How it adapts, if not as it was trained.
+        task: How sentences become items, if not as it was trained.
+    """
+
+    start: str
+    algorithm: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+
+
+IO, BIO = {"scheme": "io", "class_names": False}, {"scheme": "bio", "class_names": False}
+FINE_TUNING = {"name": "fine-tuning", "inner": {"steps": 30, "rate": 1e-4, "moves": "layers"}}
+RECIPES: dict[str, dict[str, Any]] = {
+    "prototypical": {"algorithm": {"name": "prototypical"}, "task": {"scheme": "bio"}},
+    "ridge": {"algorithm": {"name": "ridge", "head": {"scale": 20.0}}, "task": {"scheme": "bio"}},
+    "decomposed": {
+        "algorithm": {
+            "name": "decomposed",
+            "inner": {"steps": 10, "test_steps": 50, "rate": 0.05, "moves": "none", "order": 2},
+        },
+        "task": {"scheme": "spans"},
+    },
+}
+ROWS: dict[str, Row] = {
+    "from scratch, fine-tuned": Row("none", FINE_TUNING, BIO),
+    "source-trained, fine-tuned": Row("joint", FINE_TUNING, BIO),
+    "source-trained, linear probe": Row("joint", {"name": "linear-probe"}, BIO),
+    "nnshot": Row("joint", {"name": "nearest-neighbour"}, IO),
+    "structshot": Row(
+        "joint", {"name": "nearest-neighbour"}, {**IO, "transitions": "learned", "transition_strength": 0.3}
+    ),
+    **{name: Row(name) for name in RECIPES},
+}
+BASELINES = tuple(ROWS)[:5]
+
+
+def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    sources = load_dataset("ner_domains")
+    assert isinstance(sources, TaggedDataset)
+    for name in arguments.rows:
+        learner: Learner | None = None
+        for target in arguments.targets:
+            path = arguments.out / f"{name.replace(', ', '-').replace(' ', '-')}-{target}.json"
+            if path.is_file():
+                continue
+            learner = learner or prepared(ROWS[name], sources, arguments)
+            figures = {"row": name, "target": target, **measure(learner, target, arguments)}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            print(name, target, *(f"{shot}: {f1[0]:.1f} ± {f1[1]:.1f}" for shot, f1 in shown(figures)), flush=True)
+    show(arguments.out)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--targets", nargs="*", default=list(TARGETS), choices=list(TARGETS))
+    parser.add_argument("--steps", type=int, default=400, help="updates in training on the sources")
+    parser.add_argument("--draws", type=int, default=20, help="supports of each size")
+    parser.add_argument("--queries", type=int, default=150, help="test sentences that judge, at most")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ner"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/ner"))
+    return parser.parse_args()
+
+
+# -- learning from the sources -----------------------------------------------------------------------------------------
+
+
+def prepared(row: Row, sources: TaggedDataset, arguments: argparse.Namespace) -> Learner:
+    """The learner of a row, trained on the sources once and kept in --runs."""
+    if row.start in RECIPES:
+        folder = arguments.runs / row.start
+        if not (folder / "learner").is_dir():
+            train(recipe_of(row.start, arguments.steps), folder, resume=folder.is_dir())
+        return load_learner(folder)[0]
+    task = Tagging(TaggingSettings(**row.task)).learned_from(sources.train)
+    encoder = joint_encoder(sources, arguments) if row.start == "joint" else fresh_encoder()
+    freeze(encoder)
+    return build_learner(AlgorithmSettings(**row.algorithm), encoder, task).eval()
+
+
+def fresh_encoder() -> Encoder:
+    return build_encoder(PretrainedSettings(**ENCODER), [], seed=1)
+
+
+def freeze(encoder: Encoder) -> None:
+    """The token embeddings stay in every row."""
+    layers = set(select(encoder, "layers"))
+    for name, tensor in encoder.named_parameters():
+        tensor.requires_grad_(name in layers)
+
+
+def recipe_of(name: str, steps: int) -> Recipe:
+    """Meta-training of a row: as many sentences an update as `joint_encoder`."""
+    support, query = (4, 12), SENTENCES - 8
+    return parse_recipe(
+        {
+            "title": f"{name}, on the sources of ner_domains",
+            "data": {"name": "ner_domains"},
+            "encoder": ENCODER,
+            "algorithm": RECIPES[name]["algorithm"],
+            "task": {"kind": "tagging", **RECIPES[name]["task"]},
+            "training": {
+                "steps": steps,
+                "episodes_per_step": 2,
+                "way": "all",
+                "shot": support,
+                "query": query,
+                "learning_rate": 1e-4,
+                "head_learning_rate": 1e-3,
+                "trains": "layers",
+                "precision": "bfloat16",
+            },
+            "validation": {"every": max(1, steps // 4), "way": "all", "shot": [5, 20], "query": 60, "episodes": 8},
+        },
+        name,
+    )
+
+
+def joint_encoder(sources: TaggedDataset, arguments: argparse.Namespace) -> Encoder:
+    """MiniLM trained to tag all sources, each by a softmax layer of its own over its BIO labels."""
+    folder = arguments.runs / "joint"
+    if (folder / "learner").is_dir():
+        return load_learner(folder)[0].encoder
+    encoder = fresh_encoder().train()
+    freeze(encoder)
+    task = Tagging(TaggingSettings(scheme="bio", class_names=False))
+    domains: dict[str, list[Any]] = {}
+    for example in sources.train:
+        domains.setdefault(example.task, []).append(example)
+    types = {name: sorted({label for each in rows for label in each.labels}) for name, rows in domains.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        heads = {name: nn.Linear(encoder.dim, 1 + 2 * len(types[name])) for name in domains}
+        own = [tensor for tensor in encoder.parameters() if tensor.requires_grad]
+        of_heads = [tensor for head in heads.values() for tensor in head.parameters()]
+        optimiser = torch.optim.AdamW(
+            [{"params": own, "peak": 1e-4}, {"params": of_heads, "peak": 1e-3}], betas=(0.9, 0.98), weight_decay=0.01
+        )
+        rng = np.random.default_rng(1)
+        names = sorted(domains)
+        for step in range(arguments.steps):
+            rise, fall = (step + 1) / (0.1 * arguments.steps), 1 - step / arguments.steps
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * min(1.0, rise) * fall
+            optimiser.zero_grad()
+            for _ in range(2):
+                name = names[int(rng.integers(len(names)))]
+                chosen = [domains[name][k] for k in rng.choice(len(domains[name]), SENTENCES, replace=False)]
+                batch = task.collate(chosen, types[name], encoder.vocabulary, support=False)
+                vectors = encode(encoder, batch.texts, None, torch.bfloat16, words=batch.words)
+                group = batch.groups["tag"]
+                (F.cross_entropy(heads[name](group.features(vectors)), group.labels) / 2).backward()
+            nn.utils.clip_grad_norm_([*own, *of_heads], 1.0)
+            optimiser.step()
+    learner = build_learner(AlgorithmSettings(name="prototypical"), encoder.eval(), task)
+    save_learner(learner, folder / "learner", about={"title": "MiniLM, trained jointly on the sources"})
+    return learner.encoder
+
+
+# -- learning a target -------------------------------------------------------------------------------------------------
+
+
+class Fixed:
+    """The episodes of a sampler, each judged by the same query sentences."""
+
+    def __init__(self, dataset: Dataset, shot: int, draws: int, queries: int) -> None:
+        drawn = dataset.sampler("test", way="all", shot=shot, query="all", seed=0, n_episodes=draws)
+        chosen = np.random.default_rng(0).permutation(len(dataset.test))[:queries]
+        kept = {id(dataset.test[k]) for k in chosen.tolist()}
+        self.episodes = [
+            Episode(each.support, tuple(row for row in each.query if id(row) in kept), each.classes, each.index)
+            for each in drawn
+        ]
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, i: int) -> Episode:
+        return self.episodes[i]
+
+
+def measure(learner: Learner, target: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """F1 of each draw, and the time of an adaptation, for each number of sentences."""
+    name, split = TARGETS[target]
+    dataset = load_dataset(name, split=split)
+    figures: dict[str, Any] = {"draws": arguments.draws, "queries": min(arguments.queries, len(dataset.test))}
+    begin = perf_counter()
+    for shot in SHOTS:
+        result: Evaluation = evaluate(learner, Fixed(dataset, shot, arguments.draws, arguments.queries))
+        figures[str(shot)] = {
+            "f1": [round(float(value), 5) for value in result.scores[:, 0]],
+            "precision": 100 * result.of("precision").mean,
+            "recall": 100 * result.of("recall").mean,
+            "seconds_to_adapt": result.seconds,
+        }
+    return {**figures, "seconds": perf_counter() - begin}
+
+
+# -- showing -----------------------------------------------------------------------------------------------------------
+
+
+def shown(figures: dict[str, Any]) -> list[tuple[int, tuple[float, float]]]:
+    found = []
+    for shot in SHOTS:
+        f1 = estimate(np.array(figures[str(shot)]["f1"]))
+        found.append((shot, (100 * f1.mean, 100 * f1.half_width)))
+    return found
+
+
+def show(out: Path) -> None:
+    """Prints a table of each target as Markdown, and the best meta-learned row against the best baseline, paired."""
+    found = {(each["row"], each["target"]): each for each in map(read, sorted(out.glob("*.json")))}
+    for target in TARGETS:
+        rows = {name: found[name, target] for name in ROWS if (name, target) in found}
+        if not rows:
+            continue
+        print(f"\n{target}\n\n| | {' | '.join(f'{shot} sentences' for shot in SHOTS)} | ms to learn 20 |")
+        print(f"|---{'|---' * (len(SHOTS) + 1)}|")
+        for name, figures in rows.items():
+            cells = [f"{mean:.1f} ± {half:.1f}" for _, (mean, half) in shown(figures)]
+            print(f"| {name} | {' | '.join(cells)} | {1000 * figures['20']['seconds_to_adapt']:.0f} |")
+        for shot in SHOTS:
+            best = {
+                kind: max(names, key=lambda name: float(np.mean(rows[name][str(shot)]["f1"])))
+                for kind, names in kinds(rows).items()
+                if names
+            }
+            if len(best) == 2:
+                ahead = estimate(f1_of(rows[best["meta-learned"]], shot) - f1_of(rows[best["baseline"]], shot))
+                print(f"{shot:3d}: {best['meta-learned']} ahead of {best['baseline']} by {ahead}")
+
+
+def kinds(rows: dict[str, Any]) -> dict[str, list[str]]:
+    made: dict[str, list[str]] = {"baseline": [], "meta-learned": []}
+    for name in rows:
+        made["baseline" if name in BASELINES else "meta-learned"].append(name)
+    return made
+
+
+def f1_of(figures: dict[str, Any], shot: int) -> np.ndarray:
+    return np.array(figures[str(shot)]["f1"])
+
+
+read: Callable[[Path], dict[str, Any]] = lambda path: json.loads(path.read_text(encoding="utf-8"))  # noqa: E731
+
+
+if __name__ == "__main__":
+    main()
