@@ -3,12 +3,12 @@
     python benchmarks/ner.py                              every row
     python benchmarks/ner.py --rows decomposed structshot --targets bc5cdr
 
-The sources are the training domains of `ner_domains` (news, Wikipedia, social media, mixed genres, politics); settings are
-chosen on its `valid` domain (literature); the targets are finance (sec_filings), medicine (bc5cdr, anem), science and
-music. The supports are drawn from a target's train part, the same for all rows; --queries sentences of its test part,
-the same every time, judge by micro F1 of whole entities. Every row starts from MiniLM; those that learn from the
-sources see as many of their sentences, in as many updates. One JSON file a row and target is written to --out; one
-that is there is not measured again.
+The sources are the training domains of `ner_domains` (news, Wikipedia, social media, mixed genres, politics); settings
+are chosen on its `valid` domain (literature); the targets are finance (sec_filings), medicine (bc5cdr, anem), science
+and music. The supports are drawn from a target's train part, the same for all rows; --queries sentences of its test
+part, the same every time, judge by micro F1 of whole entities. Every row starts from MiniLM; those that learn from the
+sources see as many of their sentences, in as many updates. One JSON file a row and target is written to --out; one that
+is there is not measured again.
 """
 
 import argparse
