@@ -66,17 +66,19 @@ class Row:
     task: dict[str, Any] = field(default_factory=dict)
 
 
-IO, BIO = {"scheme": "io", "class_names": False}, {"scheme": "bio", "class_names": False}
+# What follows what in the sources counts in every row but NNShot's, which is without by definition.
+LEARNED = {"transitions": "learned", "transition_strength": 0.3}
+IO, BIO = {"scheme": "io", "class_names": False}, {"scheme": "bio", "class_names": False, **LEARNED}
 FINE_TUNING = {"name": "fine-tuning", "inner": {"steps": 30, "rate": 1e-4, "moves": "layers"}}
 RECIPES: dict[str, dict[str, Any]] = {
-    "prototypical": {"algorithm": {"name": "prototypical"}, "task": {"scheme": "bio"}},
-    "ridge": {"algorithm": {"name": "ridge", "head": {"scale": 20.0}}, "task": {"scheme": "bio"}},
+    "prototypical": {"algorithm": {"name": "prototypical"}, "task": {"scheme": "bio", **LEARNED}},
+    "ridge": {"algorithm": {"name": "ridge", "head": {"scale": 20.0}}, "task": {"scheme": "bio", **LEARNED}},
     "decomposed": {
         "algorithm": {
             "name": "decomposed",
-            "inner": {"steps": 10, "test_steps": 50, "rate": 0.05, "moves": "none", "order": 2},
+            "inner": {"steps": 10, "rate": 0.05, "moves": "none", "order": 2},
         },
-        "task": {"scheme": "spans"},
+        "task": {"scheme": "spans", **LEARNED},
     },
 }
 ROWS: dict[str, Row] = {
@@ -84,10 +86,9 @@ ROWS: dict[str, Row] = {
     "source-trained, fine-tuned": Row("joint", FINE_TUNING, BIO),
     "source-trained, linear probe": Row("joint", {"name": "linear-probe"}, BIO),
     "nnshot": Row("joint", {"name": "nearest-neighbour"}, IO),
-    "structshot": Row(
-        "joint", {"name": "nearest-neighbour"}, {**IO, "transitions": "learned", "transition_strength": 0.3}
-    ),
+    "structshot": Row("joint", {"name": "nearest-neighbour"}, {**IO, **LEARNED}),
     **{name: Row(name) for name in RECIPES},
+    "decomposed, linear probe": Row("decomposed", {"name": "linear-probe"}),
 }
 BASELINES = tuple(ROWS)[:5]
 
@@ -133,7 +134,10 @@ def prepared(row: Row, sources: TaggedDataset, arguments: argparse.Namespace) ->
         folder = arguments.runs / row.start
         if not (folder / "learner").is_dir():
             train(recipe_of(row.start, arguments.steps), folder, resume=folder.is_dir())
-        return load_learner(folder)[0]
+        learner = load_learner(folder)[0]
+        if not row.algorithm:
+            return learner
+        return build_learner(AlgorithmSettings(**row.algorithm), learner.encoder, learner.task).eval()
     task = Tagging(TaggingSettings(**row.task)).learned_from(sources.train)
     encoder = joint_encoder(sources, arguments) if row.start == "joint" else fresh_encoder()
     freeze(encoder)
