@@ -240,7 +240,7 @@ def test_cut_tokens_keeps_the_ends_and_cuts_a_text_the_same_everywhere(
     lengths: list[int], share: float, seed: int
 ) -> None:
     texts = tuple(np.arange(length, dtype=np.int32) for length in lengths)
-    batch = Batch(texts, torch.arange(len(texts)), {}, {}, torch.ones(len(texts)))
+    batch = Batch(texts, {})
     [(support, query)] = cut_tokens([(batch, batch)], share, (seed, 0))
     for before, after, again in zip(texts, support.texts, query.texts, strict=True):
         assert after is again
