@@ -20,6 +20,7 @@ from contract import learner as toy_learner
 from kshot.errors import KshotError
 from kshot.estimator import FewShotClassifier
 from kshot.meta_learner import MetaLearner
+from kshot.tasks.tagging import Tagging
 from toy import scratch
 from users import LABELS, QUERIES, TEXTS, meta_learner
 
@@ -215,3 +216,10 @@ def test_joblib_takes_a_fitted_one(algorithm: str) -> None:
 def test_it_is_a_public_name() -> None:
     assert kshot.FewShotClassifier is FewShotClassifier
     assert repr(FewShotClassifier()) == "FewShotClassifier()"
+
+
+def test_a_tagger_is_no_classifier() -> None:
+    tagger = MetaLearner(toy_learner("ridge", scratch("cnn"), task=Tagging()), {})
+    with pytest.raises(KshotError) as caught:
+        FewShotClassifier(tagger).fit(TEXTS, LABELS)
+    assert str(caught.value) == "This learner learns tagging; give FewShotClassifier one of classification."

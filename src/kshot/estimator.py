@@ -105,6 +105,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _learner(self) -> MetaLearner:
         given = self.learner
         learner = default_learner() if given is None else given if isinstance(given, MetaLearner) else load(given)
+        if learner.kind != "classification":
+            raise KshotError(f"This learner learns {learner.kind}; give FewShotClassifier one of classification.")
         changes = (self.algorithm, self.head, self.class_names, self.name_weight)
         if all(change is None for change in changes):
             return learner

@@ -60,7 +60,10 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     """Shows the figures of an evaluation."""
     screen = console()
     way = "all classes" if figures["way"] == "all" else f"{_count(figures['way'])}-way"
-    where = f"{figures['data']} ({figures['part']}), {way}, {_count(figures['shot'])}-shot"
+    shot = f"{_count(figures['shot'])}-shot"
+    if figures.get("shot_counts") == "sentences":
+        way, shot = "the types of the support", f"{_count(figures['shot'])} sentences"
+    where = f"{figures['data']} ({figures['part']}), {way}, {shot}"
     screen.print(f"[bold]{escape(figures['algorithm'])}[/] on {escape(where)}")
     rows = table("measure", "mean", "95% interval", right=["mean", "95% interval"])
     for name in figures["measures"]:

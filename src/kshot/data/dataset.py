@@ -83,6 +83,11 @@ class Dataset(ABC):
             )
         return examples, None
 
+    @property
+    def shot_counts(self) -> str:
+        """What the shots of an episode are: ``examples`` or ``mentions`` of a class, or ``sentences`` in all."""
+        return "examples"
+
     @abstractmethod
     def sampler(
         self,
@@ -161,6 +166,10 @@ class TaggedDataset(Dataset):
     train: tuple[TaggedExample, ...]
     valid: tuple[TaggedExample, ...]
     test: tuple[TaggedExample, ...]
+
+    @property
+    def shot_counts(self) -> str:
+        return "mentions" if self.unit == "classes" else "sentences"
 
     def sampler(
         self,

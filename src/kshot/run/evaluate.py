@@ -170,6 +170,7 @@ def evaluate_run(
         "part": part,
         "way": way,
         "shot": shot,
+        "shot_counts": dataset.shot_counts,
         "query": query,
         "seed": seed,
     }
