@@ -274,26 +274,40 @@ def shown(figures: dict[str, Any]) -> list[tuple[int, tuple[float, float]]]:
 
 
 def show(out: Path) -> None:
-    """Prints a table of each target as Markdown, and the best meta-learned row against the best baseline, paired."""
+    """Prints F1 as a Markdown table, and the best meta-learned row beside the best baseline, paired."""
     found = {(each["row"], each["target"]): each for each in map(read, sorted(out.glob("*.json")))}
+    print(f"\nF1 with {' / '.join(map(str, SHOTS))} sentences\n")
+    print(f"| | {' | '.join(TARGETS)} | ms to learn 20 |\n|---{'|---' * (len(TARGETS) + 1)}|")
+    for name in ROWS:
+        cells, times = [], []
+        for target in TARGETS:
+            figures = found.get((name, target))
+            if figures is None:
+                cells.append("–")
+                continue
+            cells.append(" / ".join(f"{mean:.1f}" for _, (mean, _) in shown(figures)))
+            times.append(1000 * figures["20"]["seconds_to_adapt"])
+        time = f"{np.median(times):.0f}" if times else ""
+        print(f"| {name} | {' | '.join(cells)} | {time} |")
+    print("\nBest meta-learned row ahead of the best baseline, points of F1 with the paired 95% interval\n")
+    print(f"| | {' | '.join(f'{shot} sentences' for shot in SHOTS)} |\n|---{'|---' * len(SHOTS)}|")
     for target in TARGETS:
         rows = {name: found[name, target] for name in ROWS if (name, target) in found}
-        if not rows:
-            continue
-        print(f"\n{target}\n\n| | {' | '.join(f'{shot} sentences' for shot in SHOTS)} | ms to learn 20 |")
-        print(f"|---{'|---' * (len(SHOTS) + 1)}|")
-        for name, figures in rows.items():
-            cells = [f"{mean:.1f} ± {half:.1f}" for _, (mean, half) in shown(figures)]
-            print(f"| {name} | {' | '.join(cells)} | {1000 * figures['20']['seconds_to_adapt']:.0f} |")
-        for shot in SHOTS:
-            best = {
-                kind: max(names, key=lambda name: float(np.mean(rows[name][str(shot)]["f1"])))
-                for kind, names in kinds(rows).items()
-                if names
-            }
-            if len(best) == 2:
-                ahead = estimate(f1_of(rows[best["meta-learned"]], shot) - f1_of(rows[best["baseline"]], shot))
-                print(f"{shot:3d}: {best['meta-learned']} ahead of {best['baseline']} by {ahead}")
+        cells = [ahead(rows, shot) for shot in SHOTS]
+        print(f"| {target} | {' | '.join(cells)} |")
+
+
+def ahead(rows: dict[str, Any], shot: int) -> str:
+    """The difference of the best row of each kind; which row is the best is seen on the same draws."""
+    best = {
+        kind: max(names, key=lambda name: float(np.mean(f1_of(rows[name], shot))))
+        for kind, names in kinds(rows).items()
+        if names
+    }
+    if len(best) < 2:
+        return ""
+    one, other = best["meta-learned"], best["baseline"]
+    return f"{estimate(f1_of(rows[one], shot) - f1_of(rows[other], shot))} ({one} / {other})"
 
 
 def kinds(rows: dict[str, Any]) -> dict[str, list[str]]:
