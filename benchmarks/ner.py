@@ -283,7 +283,7 @@ def show(out: Path) -> None:
         for target in TARGETS:
             figures = found.get((name, target))
             if figures is None:
-                cells.append("–")
+                cells.append("")
                 continue
             cells.append(" / ".join(f"{mean:.1f}" for _, (mean, _) in shown(figures)))
             times.append(1000 * figures["20"]["seconds_to_adapt"])
