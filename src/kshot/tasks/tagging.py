@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kshot.data.examples import Example, TaggedExample
-from kshot.data.tags import Span, spans_of
+from kshot.data.tags import Span, spans_of, tags_of
 from kshot.models.vocabulary import Vocabulary
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Group, Scorer, Task, group_of
@@ -30,7 +30,7 @@ from kshot.tasks.scores import span_scores
 from kshot.tasks.viterbi import Table, count_transitions, transitions, viterbi
 
 TAG, BOUNDARY, ENTITY = "tag", "boundary", "entity"
-_BOUNDARIES = 3  # O, B, I
+_BOUNDARIES = ("O", "B-", "I-")  # of entities that have no type yet
 
 
 class TaggingSettings(Settings):
@@ -104,7 +104,7 @@ class Tagging(Task):
         if self.settings.scheme == "spans":
             n = len(examples)  # a name says what an entity of its type is, not where one begins
             groups = {
-                BOUNDARY: _words(examples, rows[:n], weights[:n], _boundary_labels, _BOUNDARIES),
+                BOUNDARY: _words(examples, rows[:n], weights[:n], _boundary_label, len(_BOUNDARIES)),
                 ENTITY: _entities(everything, rows, weights, number_of),
             }
         else:
@@ -118,9 +118,7 @@ class Tagging(Task):
         if not self.settings.class_names:
             return []
         spoken = {name: tuple(in_words(name).split()) for name in classes if any(map(str.isalpha, name))}
-        return [
-            TaggedExample(words, (f"B-{name}", *[f"I-{name}"] * (len(words) - 1))) for name, words in spoken.items()
-        ]
+        return [TaggedExample(each, tags_of([Span(0, len(each), name)], len(each))) for name, each in spoken.items()]
 
     # -- scores to entities --------------------------------------------------------------------------------------------
 
@@ -156,7 +154,7 @@ class Tagging(Task):
         emissions = _log_softmax(scorer(words)[BOUNDARY], temperature)
         rules = transitions(1, "bio", self._table(), self.settings.transition_strength)
         paths = viterbi(emissions, lengths, rules)
-        spans = [spans_of(["OBI"[state] if not state else f"{'OBI'[state]}-" for state in path]) for path in paths]
+        spans = [spans_of([_BOUNDARIES[state] for state in path]) for path in paths]
         flat = [(begin, span) for each, (begin, _) in zip(spans, _places(lengths), strict=True) for span in each]
         rows = batch.groups[BOUNDARY].rows.numpy()
         candidates = Group(
@@ -203,7 +201,7 @@ class _Labels:
         return self._number_of.get(tag, -1)
 
 
-def _boundary_labels(tag: str) -> int:
+def _boundary_label(tag: str) -> int:
     return "OBI".index(tag[0])
 
 
