@@ -130,7 +130,7 @@ def score(learner: Learner, dataset: Dataset, n_episodes: int, seed: int) -> dic
         cells[task] = {
             "mean": 100 * result.accuracy.mean,
             "interval": 100 * result.accuracy.half_width,
-            "macro_f1": 100 * result.macro_f1.mean,
+            "macro_f1": 100 * result.of("macro F1").mean,
         }
     return cells
 
