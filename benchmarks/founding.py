@@ -37,13 +37,13 @@ LSTM = {
     "dropout": 0.3,
 }
 HEAD = {"rows": 2}  # the two classes are the same in every task, so each has its row
-# The encoder's rate is far below the head's: at 0.5 for both, meta-training does not learn once there is dropout.
-RATES = {"rate": 0.05, "head_rate": 0.5, "optimiser": "sgd"}
+# Chosen on `valid`: with 0.5 for all tensors it does not learn under dropout (52.9 after 60 updates, against 64.7).
+RATES = {"rate": 0.05, "head_rate": 0.1, "optimiser": "sgd"}
 MAML = {"name": "maml", "head": HEAD, "inner": {"steps": 3, "order": 2, **RATES}}
 JOINT = {"name": "maml", "head": HEAD, "inner": {"steps": 0}}
 PLANS: list[dict[str, Any]] = [
-    *({"steps": steps, **RATES} for steps in (3, 15)),
-    *({"steps": steps, "rate": 1e-3, "optimiser": "adam"} for steps in (5, 20)),
+    *({"steps": steps, **RATES} for steps in (3, 10)),
+    {"steps": 10, "rate": 1e-3, "optimiser": "adam"},
 ]
 EMBEDDINGS = {"random": None, "minilm": "minilm"}
 
@@ -120,7 +120,7 @@ def recipe_of(algorithm: dict[str, Any], steps: int, embeddings: str | None) -> 
                 "way": "all",
                 "shot": 5,
                 "query": 10,
-                "learning_rate": 5e-4 if embeddings else 2e-3,
+                "learning_rate": 2e-3,
             },
             "validation": {"every": max(1, steps // 5), "way": "all", "shot": 5, "query": 15, "episodes": 24},
         },

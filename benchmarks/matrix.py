@@ -54,9 +54,9 @@ HEAD_RATE = 0.02
 RATES = {"cnn": 0.5, "lstm": 0.02, "transformer": 0.003, "minilm": 0.02}
 FIRST_ORDER_RATES = {"cnn": 0.1}  # for a shared row: at 0.5 the gradient at the end says little of the start's
 RATE_STEPS = {"maml++": 0.01, "meta-sgd": 0.002}  # the share of it by which AdamW moves a learned rate in an update
-OUTER_RATES = {"cnn": 2e-4, "lstm": 2e-4, "transformer": 2e-4, "minilm": 2e-5}
-OUTER_STEPS = {"cnn": 160, "lstm": 60, "transformer": 60, "minilm": 40}
-INNER_STEPS = {"cnn": 5, "lstm": 5, "transformer": 5, "minilm": 3}
+OUTER_RATES = {"cnn": 2e-4, "lstm": 2e-4, "transformer": 2e-4, "minilm": 5e-5}
+OUTER_STEPS = {"cnn": 160, "lstm": 60, "transformer": 60, "minilm": 30}
+INNER_STEPS = {"cnn": 5, "lstm": 5, "transformer": 5, "minilm": 2}
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def recipe_of(encoder: str, algorithm: str, effort: float) -> Recipe:
     training["learning_rate"] = OUTER_RATES[encoder] if gradient else 5e-5 if encoder == "minilm" else 2e-3
     if gradient:
         head_rate = round(HEAD_RATE * training["way"], 6)
-        first_order = algorithm == "first-order-maml"
+        first_order = algorithm in ("first-order-maml", "reptile")
         rate = FIRST_ORDER_RATES.get(encoder, RATES[encoder]) if first_order else RATES[encoder]
         inner = {"steps": INNER_STEPS[encoder], "rate": rate, "head_rate": head_rate}
         training["steps"] = OUTER_STEPS[encoder]
@@ -122,7 +122,8 @@ def recipe_of(encoder: str, algorithm: str, effort: float) -> Recipe:
             "validation": {
                 **(WIDE_VALIDATION if gradient else VALIDATION),
                 **({"shot": 1} if gradient and encoder == "minilm" else {}),
-                "every": max(1, training["steps"] // (4 if gradient else 3)),
+                **({"episodes": 20} if gradient and encoder != "cnn" else {}),
+                "every": 40 if gradient else max(1, training["steps"] // 3),
             },
         },
         f"{encoder} x {algorithm}",
@@ -163,6 +164,8 @@ def run(
     way = recipe.training.way
     assert isinstance(way, int)
     trained, start = (at_way(each, way, TEST_WAY) for each in (trained, start_learner(recipe, dataset)))
+    if trained.moves and ALGORITHMS[algorithm].meta_trained:  # the others adapt in a moment
+        trained.precision = start.precision = getattr(torch, recipe.training.precision)
     tests = {}
     for name, shot in TESTS.items():
         episodes = dataset.sampler("test", way=TEST_WAY, shot=shot, query=10, seed=0, n_episodes=arguments.episodes)
