@@ -35,6 +35,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "transformer": {"kind": "transformer", "model_dim": 192, "n_layers": 2, "n_heads": 6, "dropout": 0.1, **EMBEDDINGS},
     "minilm": {"kind": "pretrained", "model": "minilm", "max_length": 64},
 }
+TITLES = {"cnn": "CNN", "lstm": "LSTM", "transformer": "Transformer", "minilm": "MiniLM"}
 METRIC = {"steps": 180, "episodes_per_step": 1, "way": 20, "shot": [1, 5], "query": 3, "token_cutoff": 0.1}
 GRADIENT = {"episodes_per_step": 1, "way": 15, "shot": [1, 5], "query": 3, "token_cutoff": 0.1}
 VALIDATION = {"way": 5, "shot": [1, 5], "query": 5, "episodes": 60, "choose_names": False}
@@ -214,26 +215,26 @@ def tfidf(dataset: Dataset, shot: int, n_episodes: int) -> str:
 
 
 def show(out: Path, dataset: Dataset, n_episodes: int) -> None:
-    """Prints the matrix as Markdown: `start -> trained` for each encoder."""
+    """Prints the matrix as Markdown: `start → meta-trained` with 1 and with 5 shots, for each encoder."""
     found = {
         (cell["encoder"], cell["algorithm"]): cell
         for path in out.glob("*.json")
-        for cell in [json.loads(path.read_text())]
+        for cell in [json.loads(path.read_text(encoding="utf-8"))]
     }
-    for name, shot in TESTS.items():
-        print(f"\n{name}, start -> meta-trained ± 95% interval")
-        print(f"TF-IDF nearest centroid: {tfidf(dataset, shot, n_episodes)}\n")
-        print(f"| | {' | '.join(ENCODERS)} |\n|---{'|---' * len(ENCODERS)}|")
-        for algorithm, preset in ALGORITHMS.items():
-            row = []
-            for encoder in ENCODERS:
-                cell = found.get((encoder, algorithm))
-                row.append("" if cell is None else text(cell["tests"][name], preset.meta_trained))
-            print(f"| {algorithm} | {' | '.join(row)} |")
+    baselines = " / ".join(tfidf(dataset, shot, n_episodes) for shot in TESTS.values())
+    print(f"\n{' / '.join(TESTS)}, start → meta-trained. TF-IDF, nearest centroid: {baselines}\n")
+    print(f"| | {' | '.join(TITLES[encoder] for encoder in ENCODERS)} |\n|---{'|---' * len(ENCODERS)}|")
+    for algorithm, preset in ALGORITHMS.items():
+        cells = [found.get((encoder, algorithm)) for encoder in ENCODERS]
+        row = [
+            "" if cell is None else " / ".join(text(cell["tests"][name], preset.meta_trained) for name in TESTS)
+            for cell in cells
+        ]
+        print(f"| `{algorithm}` | {' | '.join(row)} |")
 
 
 def text(cell: dict[str, float], meta_trained: bool) -> str:
-    figure = f"{cell['trained']:.1f} ± {cell['interval']:.1f}"
+    figure = f"{cell['trained']:.1f}"
     return f"{cell['start']:.1f} → {figure}" if meta_trained else figure
 
 
