@@ -56,7 +56,7 @@ RATES = {"cnn": 0.5, "lstm": 0.02, "transformer": 0.003, "minilm": 0.02}
 FIRST_ORDER_RATES = {"cnn": 0.1}  # for a shared row: at 0.5 the gradient at the end says little of the start's
 RATE_STEPS = {"maml++": 0.01, "meta-sgd": 0.002}  # the share of it by which AdamW moves a learned rate in an update
 OUTER_RATES = {"cnn": 2e-4, "lstm": 2e-4, "transformer": 2e-4, "minilm": 5e-5}
-OUTER_STEPS = {"cnn": 160, "lstm": 60, "transformer": 60, "minilm": 30}
+OUTER_STEPS = {"cnn": 160, "lstm": 60, "transformer": 60, "minilm": 60}
 INNER_STEPS = {"cnn": 5, "lstm": 5, "transformer": 5, "minilm": 2}
 
 
