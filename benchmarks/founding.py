@@ -34,15 +34,16 @@ LSTM = {
     "pooling": "max",
     "max_length": 40,
     "vocabulary_size": 6000,
-    "dropout": 0.3,
+    "dropout": 0.1,
 }
 HEAD = {"rows": 2}  # the two classes are the same in every task, so each has its row
-# Chosen on `valid`: with 0.5 for all tensors it does not learn under dropout (52.9 after 60 updates, against 64.7).
-RATES = {"rate": 0.05, "head_rate": 0.1, "optimiser": "sgd"}
+# Chosen on `valid`: more dropout (0.3, 0.4), encoder rates of 0.05 and the mean over tokens were no better there.
+RATES = {"rate": 0.5, "optimiser": "sgd"}
 MAML = {"name": "maml", "head": HEAD, "inner": {"steps": 3, "order": 2, **RATES}}
 JOINT = {"name": "maml", "head": HEAD, "inner": {"steps": 0}}
 PLANS: list[dict[str, Any]] = [
-    *({"steps": steps, **RATES} for steps in (3, 10)),
+    {"steps": 3, **RATES},
+    {"steps": 10, "rate": 0.1, "optimiser": "sgd"},
     {"steps": 10, "rate": 1e-3, "optimiser": "adam"},
 ]
 EMBEDDINGS = {"random": None, "minilm": "minilm"}
@@ -98,7 +99,7 @@ def run(embeddings: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=120, help="updates of the shared weights, of 2 tasks each")
+    parser.add_argument("--steps", type=int, default=150, help="updates of the shared weights, of 2 tasks each")
     parser.add_argument("--draws", type=int, default=30)
     parser.add_argument("--embeddings", nargs="*", default=list(EMBEDDINGS), choices=list(EMBEDDINGS))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))

@@ -50,12 +50,13 @@ HEADS: dict[str, dict[str, Any]] = {
     **{name: {"normalise": True} for name in GRADIENT_HEADS},
 }
 # The loss is a mean, so each row of a C-way head sees 1/C of it: the head's rate is one for each class.
-HEAD_RATE = 0.02
+# MiniLM's vectors lie further apart, so that its head has an edge further out.
+HEAD_RATES = {"cnn": 0.02, "lstm": 0.02, "transformer": 0.02, "minilm": 0.05}
 # Where steps on the encoder begin to diverge differs by encoder: over 100 times between the CNN and the Transformer.
 RATES = {"cnn": 0.5, "lstm": 0.02, "transformer": 0.003, "minilm": 0.02}
 FIRST_ORDER_RATES = {"cnn": 0.1}  # for a shared row: at 0.5 the gradient at the end says little of the start's
 RATE_STEPS = {"maml++": 0.01, "meta-sgd": 0.002}  # the share of it by which AdamW moves a learned rate in an update
-OUTER_RATES = {"cnn": 2e-4, "lstm": 2e-4, "transformer": 2e-4, "minilm": 5e-5}
+OUTER_RATES = {"cnn": 2e-4, "lstm": 2e-4, "transformer": 2e-4, "minilm": 2e-5}
 OUTER_STEPS = {"cnn": 160, "lstm": 60, "transformer": 60, "minilm": 60}
 INNER_STEPS = {"cnn": 5, "lstm": 5, "transformer": 5, "minilm": 2}
 
@@ -100,7 +101,7 @@ def recipe_of(encoder: str, algorithm: str, effort: float) -> Recipe:
     inner: dict[str, Any] = {}
     training["learning_rate"] = OUTER_RATES[encoder] if gradient else 5e-5 if encoder == "minilm" else 2e-3
     if gradient:
-        head_rate = round(HEAD_RATE * training["way"], 6)
+        head_rate = round(HEAD_RATES[encoder] * training["way"], 6)
         first_order = algorithm in ("first-order-maml", "reptile")
         rate = FIRST_ORDER_RATES.get(encoder, RATES[encoder]) if first_order else RATES[encoder]
         inner = {"steps": INNER_STEPS[encoder], "rate": rate, "head_rate": head_rate}
@@ -123,8 +124,8 @@ def recipe_of(encoder: str, algorithm: str, effort: float) -> Recipe:
             "validation": {
                 **(WIDE_VALIDATION if gradient else VALIDATION),
                 **({"shot": 1} if gradient and encoder == "minilm" else {}),
-                **({"episodes": 20} if gradient and encoder != "cnn" else {}),
-                "every": 40 if gradient else max(1, training["steps"] // 3),
+                **({"episodes": 20} if gradient and encoder in ("lstm", "transformer") else {}),
+                "every": (20 if encoder == "minilm" else 40) if gradient else max(1, training["steps"] // 3),
             },
         },
         f"{encoder} x {algorithm}",
