@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from contract import learner as toy_learner
+from kshot.artefact import save_learner
 from kshot.cli import main
 from kshot.meta_learner import MetaLearner, load_task
 from toy import scratch
-from users import DRAWN, LABELS, QUERIES
+from users import DRAWN, LABELS, QUERIES, meta_learner
 
 KSHOT = (sys.executable, "-c", "import sys; from kshot.cli import main; sys.exit(main())")
 Run = Callable[..., tuple[int, str, str]]
@@ -386,3 +387,13 @@ def test_quickstart_finds_a_new_folder(run: Run, monkeypatch: pytest.MonkeyPatch
     run("quickstart")
     run("quickstart", "--out", "here")
     assert asked == [Path("runs/quickstart"), Path("runs/quickstart-2"), Path("here")]
+
+
+def test_adapt_by_another_algorithm(run: Run, tmp_path: Path) -> None:
+    save_learner(meta_learner().learner, tmp_path / "run", about={})
+    (tmp_path / "examples.csv").write_text("text,label\nlamp on,light\nbulb,light\nrain,weather\nstorm,weather\n")
+    status, _, _ = run(
+        "adapt", tmp_path / "run", tmp_path / "examples.csv", "--out", tmp_path / "task", "--algorithm", "ridge"
+    )
+    assert status == 0
+    assert load_task(tmp_path / "task").learner.learner.settings.name == "ridge"

@@ -38,6 +38,21 @@ LearnerOption = Annotated[
 ]
 
 
+def _algorithm_names() -> list[str]:
+    from kshot.meta.algorithms import ALGORITHMS
+
+    return list(ALGORITHMS)
+
+
+AlgorithmOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Adapt by another algorithm over the trained encoder, such as [b]anchored[/b].",
+        autocompletion=_algorithm_names,
+    ),
+]
+
 # Threads that wait by spinning make matrix products tens of times slower where another program wants the same core.
 _PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 
@@ -140,6 +155,7 @@ def evaluate(
     all_classes: Annotated[
         bool, typer.Option("--all-classes", help="Every class at once; the same as --way all.")
     ] = False,
+    algorithm: AlgorithmOption = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the figures of every episode here, too.")
     ] = None,
@@ -159,6 +175,7 @@ def evaluate(
         query=_count(query, "query"),
         episodes=episodes,
         seed=seed,
+        algorithm=algorithm,
         json_file=json,
     )
     show_figures(figures)
@@ -187,6 +204,7 @@ def adapt(
     scheme: Annotated[
         Literal["bio", "io"], typer.Option(help="How sentences are tagged: BIO, or IO, of which BIO is made.")
     ] = "bio",
+    algorithm: AlgorithmOption = None,
 ) -> None:
     """Learn a task from a file of labelled texts or tagged sentences."""
     from time import perf_counter
@@ -203,6 +221,8 @@ def adapt(
     if learner.kind != kind:
         holds = {"tagging": "tagged sentences", "classification": "labelled texts"}
         raise KshotError(f"{examples} holds {holds[kind]}, but {run} learns {learner.kind}; give a learner of {kind}.")
+    if algorithm is not None:
+        learner = learner.variant(algorithm=algorithm)
     begin = perf_counter()
     task = learner.adapt(support)
     seconds = perf_counter() - begin

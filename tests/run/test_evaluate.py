@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from kshot.data.examples import TextExample
 from kshot.data.sampler import EpisodeSampler
+from kshot.errors import KshotError
 from kshot.run.config import parse_recipe
 from kshot.run.evaluate import Evaluation, estimate, evaluate, evaluate_run
 from kshot.run.train import train
@@ -115,3 +116,12 @@ def test_timing_encodes_every_text_anew(run: tuple[Path, Path], monkeypatch: pyt
         known = len(calls)
         evaluate(learner, sampler, time=True)
     assert len(calls) - known == len(sampler)
+
+
+def test_another_algorithm_over_the_same_encoder(run: tuple[Path, Path]) -> None:
+    out, data = run
+    figures = evaluate_run(out, data=str(data), way="all", shot=2, query=2, episodes=3, algorithm="ridge")
+    assert figures["algorithm"] == "ridge"
+    with pytest.raises(KshotError) as caught:
+        evaluate_run(out, data=str(data), way="all", shot=2, query=2, episodes=3, algorithm="rigde")
+    assert str(caught.value).startswith('There is no algorithm "rigde". Did you mean "ridge"?')

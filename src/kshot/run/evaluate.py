@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from kshot.artefact import load_learner
 from kshot.data.catalogue import load_dataset
 from kshot.data.examples import Episode
 from kshot.errors import KshotError
 from kshot.meta.learner import Learner, Pair
+from kshot.meta_learner import load
 from kshot.run.config import Count
 
 _TIMED_EPISODES = 11
@@ -148,9 +148,23 @@ def evaluate_run(
     query: Count = 5,
     episodes: int = 600,
     seed: int = 0,
+    algorithm: str | None = None,
     json_file: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates a saved learner on a part of a data set.
+
+    Args:
+        run: The folder of a run or of a learner.
+        data: The name of a data set, or a path.
+        split: Which of its published splits; None for the first.
+        part: `train`, `valid` or `test`.
+        way: Classes of an episode, see `Dataset.sampler`.
+        shot: Examples to learn from.
+        query: Examples to be judged by.
+        episodes: How many episodes.
+        seed: Which episodes.
+        algorithm: Another algorithm over the learner's encoder; None for its own.
+        json_file: Where the figures are written as well.
 
     Returns:
         The figures and the settings that they belong to; also written to `json_file`, with the scores of each
@@ -159,7 +173,8 @@ def evaluate_run(
     Raises:
         KshotError: If the run or the data cannot be used.
     """
-    learner, _ = load_learner(run)
+    loaded = load(run)
+    learner = (loaded if algorithm is None else loaded.variant(algorithm=algorithm)).learner
     dataset = load_dataset(data, split=split)
     sampler = dataset.sampler(part, way=way, shot=shot, query=query, seed=seed, n_episodes=episodes)
     evaluation = evaluate(learner, sampler)
