@@ -150,10 +150,10 @@ def draw(out: Path) -> None:
     matplotlib.use("svg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, len(EMBEDDINGS), figsize=(9, 4), sharey=True)
-    for axes, embeddings in zip(panels, EMBEDDINGS, strict=True):
-        path = out / f"founding-{embeddings}.json"
-        curves = json.loads(path.read_text(encoding="utf-8"))["curves"] if path.is_file() else {}
+    paths = {each: path for each in EMBEDDINGS if (path := out / f"founding-{each}.json").is_file()}
+    figure, panels = plt.subplots(1, len(paths), figsize=(4.5 * len(paths), 4), sharey=True, squeeze=False)
+    for axes, (embeddings, path) in zip(panels[0], paths.items(), strict=True):
+        curves = json.loads(path.read_text(encoding="utf-8"))["curves"]
         for number, (name, points) in enumerate(curves.items()):
             axes.errorbar(
                 [point["shot"] * 1.03 ** (number - 1) for point in points],  # beside each other
@@ -169,8 +169,8 @@ def draw(out: Path) -> None:
         axes.minorticks_off()
         axes.set_xlabel("examples a class of SST-2")
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("accuracy on SST-2, %")
-    panels[0].legend(frameon=False)
+    panels[0, 0].set_ylabel("accuracy on SST-2, %")
+    panels[0, 0].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(out / "founding.svg", metadata={"Date": None})
 
