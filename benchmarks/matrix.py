@@ -123,7 +123,7 @@ def recipe_of(encoder: str, algorithm: str, effort: float) -> Recipe:
             "training": training,
             "validation": {
                 **(WIDE_VALIDATION if gradient else VALIDATION),
-                **({"shot": 1} if gradient and encoder == "minilm" else {}),
+                **({"shot": 1} if encoder == "minilm" else {}),  # with 5 it has nothing left to gain
                 **({"episodes": 20} if gradient and encoder in ("lstm", "transformer") else {}),
                 "every": (20 if encoder == "minilm" else 40) if gradient else max(1, training["steps"] // 3),
             },
