@@ -46,7 +46,7 @@ TESTS = {"5-way 1-shot": 1, "5-way 5-shot": 5}
 # Where an algorithm's settings differ from its preset, chosen on `valid`: vectors of length 1, and larger steps.
 GRADIENT_HEADS = ("maml", "first-order-maml", "maml++", "anil", "meta-sgd", "reptile")
 HEADS: dict[str, dict[str, Any]] = {
-    **{name: {"scale": 10.0} for name in ("prototypical", "matching", "ridge", "protomaml")},
+    **{name: {"scale": 10.0} for name in ("prototypical", "matching", "ridge", "protomaml", "decomposed")},
     **{name: {"normalise": True} for name in GRADIENT_HEADS},
 }
 # The loss is a mean, so each row of a C-way head sees 1/C of it: the head's rate is one for each class.
@@ -96,7 +96,7 @@ def parse() -> argparse.Namespace:
 def recipe_of(encoder: str, algorithm: str, effort: float) -> Recipe:
     """The settings of one cell."""
     preset = ALGORITHMS[algorithm]
-    gradient = algorithm in (*GRADIENT_HEADS, "protomaml")
+    gradient = algorithm in (*GRADIENT_HEADS, "protomaml", "decomposed")
     training = dict(GRADIENT if gradient else METRIC)
     inner: dict[str, Any] = {}
     training["learning_rate"] = OUTER_RATES[encoder] if gradient else 5e-5 if encoder == "minilm" else 2e-3

@@ -38,6 +38,7 @@ from kshot.models.selection import select
 from kshot.run.config import Recipe, parse_recipe
 from kshot.run.evaluate import Evaluation, estimate, evaluate
 from kshot.run.train import train
+from kshot.tasks.kinds import build_task, describe_task
 from kshot.tasks.tagging import Tagging, TaggingSettings
 
 TARGETS = {
@@ -93,6 +94,7 @@ ROWS: dict[str, Row] = {
         f"decomposed, {name.replace('-', ' ')}": Row("decomposed", {"name": name})
         for name in ("linear-probe", "anchored", "ridge", "matching")
     },
+    "decomposed, ridge, no names": Row("decomposed", {"name": "ridge"}, {"class_names": False}),
 }
 BASELINES = tuple(ROWS)[:5]
 
@@ -141,7 +143,8 @@ def prepared(row: Row, sources: TaggedDataset, arguments: argparse.Namespace) ->
         learner = load_learner(folder)[0]
         if not row.algorithm:
             return learner
-        return build_learner(AlgorithmSettings(**row.algorithm), learner.encoder, learner.task).eval()
+        task = build_task(describe_task(learner.task) | row.task)
+        return build_learner(AlgorithmSettings(**row.algorithm), learner.encoder, task).eval()
     task = Tagging(TaggingSettings(**row.task)).learned_from(sources.train)
     encoder = joint_encoder(sources, arguments) if row.start == "joint" else fresh_encoder()
     freeze(encoder)
