@@ -397,3 +397,22 @@ def test_adapt_by_another_algorithm(run: Run, tmp_path: Path) -> None:
     )
     assert status == 0
     assert load_task(tmp_path / "task").learner.learner.settings.name == "ridge"
+
+
+def test_plain_text_must_mark_entities(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("Nothing is marked here.\n", encoding="utf-8")
+    status, _, errors = run("adapt", "minilm", path, "--out", tmp_path / "task")
+    assert status == 2
+    assert errors == f"Error: {path} has no entity in 1 sentence; mark at least one.\n"
+
+
+def test_a_learner_of_another_kind(run: Run, tmp_path: Path) -> None:
+    save_learner(meta_learner().learner, tmp_path / "run", about={})
+    path = tmp_path / "notes.txt"
+    path.write_text("[Aspirin](drug) helps.\n", encoding="utf-8")
+    status, _, errors = run("adapt", tmp_path / "run", path, "--out", tmp_path / "task")
+    assert status == 2
+    assert errors == (
+        f"Error: {path} holds tagged sentences, but {tmp_path / 'run'} learns classification; give a learner of tagging.\n"
+    )

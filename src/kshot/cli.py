@@ -212,7 +212,8 @@ def adapt(
     from kshot.data.readers import is_tagged, read_examples, read_tagged
     from kshot.output import show_adapted
 
-    kind = "tagging" if is_tagged(examples) else "classification"
+    plain = examples.suffix.lower() == ".txt"  # has no labels, so it must mark entities
+    kind = "tagging" if plain or is_tagged(examples) else "classification"
     if kind == "tagging":
         support: Sequence[Example] = read_tagged(examples, scheme=scheme)
     else:
