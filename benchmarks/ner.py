@@ -122,6 +122,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--targets", nargs="*", default=list(TARGETS), choices=list(TARGETS))
+    parser.add_argument("--shots", nargs="*", type=int, default=list(SHOTS), choices=SHOTS)
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="of adapting")
     parser.add_argument("--steps", type=int, default=400, help="updates in training on the sources")
     parser.add_argument("--draws", type=int, default=20, help="supports of each size")
     parser.add_argument("--queries", type=int, default=150, help="test sentences that judge, at most")
@@ -256,10 +258,15 @@ def measure(learner: Learner, target: str, arguments: argparse.Namespace) -> dic
     """F1 of each draw, and the time of an adaptation, for each number of sentences."""
     name, split = TARGETS[target]
     dataset = load_dataset(name, split=split)
-    figures: dict[str, Any] = {"draws": arguments.draws, "queries": min(arguments.queries, len(dataset.test))}
+    figures: dict[str, Any] = {
+        "draws": arguments.draws,
+        "queries": min(arguments.queries, len(dataset.test)),
+        "precision": arguments.precision,
+    }
+    learner.precision = getattr(torch, arguments.precision)
     begin = perf_counter()
     with nullcontext() if learner.moves else learner.encoder.remembering():  # the queries are encoded once
-        for shot in SHOTS:
+        for shot in arguments.shots:
             result: Evaluation = evaluate(learner, Fixed(dataset, shot, arguments.draws, arguments.queries))
             figures[str(shot)] = {
                 "f1": [round(float(value), 5) for value in result.scores[:, 0]],
@@ -276,8 +283,9 @@ def measure(learner: Learner, target: str, arguments: argparse.Namespace) -> dic
 def shown(figures: dict[str, Any]) -> list[tuple[int, tuple[float, float]]]:
     found = []
     for shot in SHOTS:
-        f1 = estimate(np.array(figures[str(shot)]["f1"]))
-        found.append((shot, (100 * f1.mean, 100 * f1.half_width)))
+        if str(shot) in figures:
+            f1 = estimate(f1_of(figures, shot))
+            found.append((shot, (100 * f1.mean, 100 * f1.half_width)))
     return found
 
 
@@ -293,15 +301,18 @@ def show(out: Path) -> None:
             if figures is None:
                 cells.append("")
                 continue
-            cells.append(" / ".join(f"{mean:.1f}" for _, (mean, _) in shown(figures)))
-            times.append(1000 * figures["20"]["seconds_to_adapt"])
+            means = {shot: f"{mean:.1f}" for shot, (mean, _) in shown(figures)}
+            cells.append(" / ".join(means.get(shot, "–") for shot in SHOTS))  # noqa: RUF001
+            if "20" in figures:
+                times.append(1000 * figures["20"]["seconds_to_adapt"])
         time = f"{np.median(times):.0f}" if times else ""
         print(f"| {name} | {' | '.join(cells)} | {time} |")
     print("\nBest meta-learned row ahead of the best baseline, points of F1 with the paired 95% interval\n")
     print(f"| | {' | '.join(f'{shot} sentences' for shot in SHOTS)} |\n|---{'|---' * len(SHOTS)}|")
     for target in TARGETS:
-        rows = {name: found[name, target] for name in ROWS if (name, target) in found}
-        cells = [ahead(rows, shot) for shot in SHOTS]
+        cells = []
+        for shot in SHOTS:
+            cells.append(ahead({n: each for (n, t), each in found.items() if t == target and str(shot) in each}, shot))
         print(f"| {target} | {' | '.join(cells)} |")
 
 

@@ -413,6 +413,7 @@ def test_a_learner_of_another_kind(run: Run, tmp_path: Path) -> None:
     path.write_text("[Aspirin](drug) helps.\n", encoding="utf-8")
     status, _, errors = run("adapt", tmp_path / "run", path, "--out", tmp_path / "task")
     assert status == 2
+    where = tmp_path / "run"
     assert errors == (
-        f"Error: {path} holds tagged sentences, but {tmp_path / 'run'} learns classification; give a learner of tagging.\n"
+        f"Error: {path} holds tagged sentences, but {where} learns classification; give a learner of tagging.\n"
     )
