@@ -87,6 +87,7 @@ ROWS: dict[str, Row] = {
     "from scratch, fine-tuned": Row("none", FINE_TUNING, BIO),
     "source-trained, fine-tuned": Row("joint", FINE_TUNING, BIO),
     "source-trained, linear probe": Row("joint", {"name": "linear-probe"}, BIO),
+    "source-trained, linear probe, names": Row("joint", {"name": "linear-probe"}, {**BIO, "class_names": True}),
     "nnshot": Row("joint", {"name": "nearest-neighbour"}, IO),
     "structshot": Row("joint", {"name": "nearest-neighbour"}, {**IO, **LEARNED}),
     **{name: Row(name) for name in RECIPES},
@@ -96,7 +97,7 @@ ROWS: dict[str, Row] = {
     },
     "decomposed, ridge, no names": Row("decomposed", {"name": "ridge"}, {"class_names": False}),
 }
-BASELINES = tuple(ROWS)[:5]
+BASELINES = tuple(ROWS)[:6]
 
 
 def main() -> None:
