@@ -1,13 +1,13 @@
 """Sentences to items, scores to entities, and F1 against a count by other means."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from seqeval import metrics
 from torch import Tensor
 
 from kshot.data.examples import TaggedExample
@@ -195,8 +195,7 @@ def _spans(kinds: Sequence[str]) -> list[Span]:
     return [Span(place, place + 1, kind) for place, kind in enumerate(kinds) if kind != "O"]
 
 
-def test_f1_is_seqevals(tmp_path: Path) -> None:
-    metrics = pytest.importorskip("seqeval.metrics")
+def test_f1_is_seqevals() -> None:
     rng = np.random.default_rng(0)
     true, found = [], []
     for _ in range(40):
