@@ -81,8 +81,7 @@ def calibrate(learner: Learner, support: Batch, vectors: Tensor | None, *, n_tex
     if not folds:
         return prior
     scored = [_left_out(learner, support, vectors, fold) for fold in folds]
-    logits, labels = (torch.cat(parts) for parts in zip(*scored, strict=True))
-    return fit_temperature(logits, labels, prior=prior)
+    return fit_temperature(*_together(scored), prior=prior)
 
 
 def calibrate_sentences(
@@ -154,12 +153,11 @@ def fit_temperature(logits: Tensor, labels: Tensor, *, prior: float, prior_rows:
     return math.exp(grid[best])
 
 
-def _left_out(learner: Learner, support: Batch, vectors: Tensor | None, fold: Tensor) -> tuple[Tensor, Tensor]:
+def _left_out(learner: Learner, support: Batch, vectors: Tensor | None, fold: Tensor) -> list[tuple[Tensor, Tensor]]:
     """The logits of the items of a fold by a classifier of the others, and their labels."""
     kept = torch.ones(len(support.groups[GROUP].rows), dtype=torch.bool)
     kept[fold] = False
     others, left_out = support.part(GROUP, torch.nonzero(kept).flatten()), support.part(GROUP, fold)
     state = learner.adapt(others, vectors)
     with torch.no_grad():
-        logits = learner.logits(state, left_out, vectors)[GROUP]
-    return logits.cpu(), left_out.groups[GROUP].labels
+        return _scored(learner, state, left_out, vectors)
