@@ -198,14 +198,26 @@ def word_means(states: Tensor, words: Sequence[WordRanges]) -> Tensor:
     """The mean of the token vectors of each word: (n_texts, length, dim) -> (n_words, dim), text after text."""
     n_texts, length, dim = states.shape
     ranges = np.concatenate([each + row * length for row, each in enumerate(words)])  # in the texts laid end to end
-    sizes = ranges[:, 1] - ranges[:, 0]
-    word_of = np.repeat(np.arange(len(ranges)), sizes)
-    within = np.arange(len(word_of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    tokens = torch.from_numpy(ranges[word_of, 0] + within).to(states.device)
-    flat = states.reshape(n_texts * length, dim)[tokens]  # (n_tokens, dim)
-    share = torch.from_numpy(1 / sizes[word_of]).to(flat).unsqueeze(-1)
-    sums = states.new_zeros(len(ranges), dim)
-    return sums.index_add(0, torch.from_numpy(word_of).to(states.device), flat * share)
+    starts, ends = torch.from_numpy(ranges.astype(np.int64)).unbind(dim=1)
+    return run_means(states.reshape(n_texts * length, dim), starts, ends - starts)
+
+
+def run_means(vectors: Tensor, starts: Tensor, widths: Tensor) -> Tensor:
+    """The mean of each run of vectors.
+
+    Args:
+        vectors: (n_vectors, dim).
+        starts: The first vector of each run, (n_runs,).
+        widths: The length of each, at least 1, (n_runs,).
+
+    Returns:
+        (n_runs, dim).
+    """
+    starts, widths = starts.to(vectors.device), widths.to(vectors.device)
+    run = torch.repeat_interleave(torch.arange(len(starts), device=vectors.device), widths)
+    within = torch.arange(len(run), device=vectors.device) - (widths.cumsum(0) - widths)[run]
+    sums = vectors.new_zeros(len(starts), vectors.shape[-1]).index_add(0, run, vectors[starts[run] + within])
+    return sums / widths.unsqueeze(-1)
 
 
 def twin(module: nn.Module) -> nn.Module:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kshot.data.examples import Example
+from kshot.models.encoder import run_means
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
@@ -33,14 +34,9 @@ class Group:
 
     def features(self, vectors: Tensor) -> Tensor:
         """Returns the vector of each item: (n_vectors, dim) -> (n_items, dim)."""
-        rows = self.rows.to(vectors.device)
         if self.widths is None:
-            return vectors[rows]
-        widths = self.widths.to(vectors.device)
-        item = torch.repeat_interleave(torch.arange(len(rows), device=vectors.device), widths)
-        within = torch.arange(len(item), device=vectors.device) - (widths.cumsum(0) - widths)[item]
-        sums = vectors.new_zeros(len(rows), vectors.shape[-1]).index_add(0, item, vectors[rows[item] + within])
-        return sums / widths.unsqueeze(-1)
+            return vectors[self.rows.to(vectors.device)]
+        return run_means(vectors, self.rows, self.widths)
 
     def part(self, items: Tensor) -> "Group":
         """The items of some numbers, (n_chosen,)."""
