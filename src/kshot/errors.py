@@ -12,3 +12,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns ``' Did you mean "way"?'`` for the closest known word, or ``''`` if none is close."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def several(number: int, what: str) -> str:
+    """A number of things in words: ``1 text``, ``2 texts``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from kshot.errors import several
+
 if TYPE_CHECKING:
     from kshot.adapted import Adapted
     from kshot.data.dataset import Dataset
@@ -89,14 +91,10 @@ def _what_of(task: "Adapted") -> str:
     from kshot.tagger import AdaptedTagger
 
     if isinstance(task, AdaptedTagger):
-        return f"{_several(len(task.classes), 'type')} of entity from {_several(len(task.examples), 'sentence')}"
+        return f"{several(len(task.classes), 'type')} of entity from {several(len(task.examples), 'sentence')}"
     counts = sorted(_shown(task).values())
     shots = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
     return f"{len(task.classes)} classes from {shots} examples each"
-
-
-def _several(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _shown(task: "Adapted") -> Counter[str]:

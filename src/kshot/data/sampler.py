@@ -19,7 +19,7 @@ from kshot.data.augment import Augmentation
 from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
 from kshot.data.examples import Episode, TextExample
 from kshot.data.pools import ClassPool, Side, TaskPool, contested_texts, number_texts, rows_without, task_pools
-from kshot.errors import KshotError
+from kshot.errors import KshotError, several
 
 Rows = npt.NDArray[np.int64]
 
@@ -282,7 +282,7 @@ class EpisodeSampler(Sampler):
 
 
 def _texts(n: int) -> str:
-    return f"{n} different text{'' if n == 1 else 's'}"
+    return several(n, "different text")
 
 
 def _draw_side(

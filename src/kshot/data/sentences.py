@@ -20,7 +20,7 @@ from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, gener
 from kshot.data.examples import Episode, TaggedExample
 from kshot.data.normal import normalise
 from kshot.data.tags import OUTSIDE
-from kshot.errors import KshotError
+from kshot.errors import KshotError, several
 
 _TRIES = 10
 
@@ -165,7 +165,7 @@ class SentenceSampler(Sampler):
         small = [name for name in names if has.get(name, 0) < needed or has_query.get(name, 0) < query]
         if small and not skip_small:
             raise KshotError(
-                f'The type "{small[0]}" has {_several(has.get(small[0], 0), "mention")} but needs {needed} (shot '
+                f'The type "{small[0]}" has {several(has.get(small[0], 0), "mention")} but needs {needed} (shot '
                 f"{show_ends(self._shot)}, query {show_ends(self._query)}); add sentences, lower them, or leave small "
                 "types out with skip_small."
             )
@@ -173,7 +173,7 @@ class SentenceSampler(Sampler):
         if len(kept) < max(1, self._way[1]):
             there_are = "There is" if len(kept) == 1 else "There are"
             raise KshotError(
-                f"{there_are} {_several(len(kept), 'type')} with enough mentions but an episode needs "
+                f"{there_are} {several(len(kept), 'type')} with enough mentions but an episode needs "
                 f"{show_ends(self._way)}; lower way or add sentences."
             )
         return kept, tuple(small)
@@ -219,7 +219,7 @@ class SentenceSampler(Sampler):
             else:
                 where = f'The domain "{name}"' if name else "The data set"
                 raise KshotError(
-                    f"{where} has {_several(len(support), 'different sentence')} with an entity and a word outside, "
+                    f"{where} has {several(len(support), 'different sentence')} with an entity and a word outside, "
                     f"and {max(n_left, 0)} that the support leaves for the query, but an episode needs shot "
                     f"{show_ends(self._shot)} and query {show_ends(self._query)}; lower them or add sentences."
                 )
@@ -326,7 +326,3 @@ def _only(example: TaggedExample, types: frozenset[str]) -> TaggedExample:
         return example
     tags = tuple(tag if tag[2:] in types else OUTSIDE for tag in example.tags)
     return replace(example, tags=tags)
-
-
-def _several(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

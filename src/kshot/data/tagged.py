@@ -41,7 +41,7 @@ from kshot.data.files import (
 )
 from kshot.data.tags import OUTSIDE, Span, as_bio, first_problem, tags_of
 from kshot.data.words import split_words
-from kshot.errors import KshotError, did_you_mean
+from kshot.errors import KshotError, did_you_mean, several
 
 Scheme = Literal["bio", "io"]
 """How tags mark entities: ``bio`` is IOB2; ``io`` is IO or the older IOB1, where an entity may begin with ``I-``."""
@@ -109,7 +109,7 @@ def read_tagged(
     if not examples:
         raise KshotError(f"{path} has no sentences; add at least one.")
     if not any(example.labels for example in examples):
-        raise KshotError(f"{path} has no entity in {_several(len(examples), 'sentence')}; mark at least one.")
+        raise KshotError(f"{path} has no entity in {several(len(examples), 'sentence')}; mark at least one.")
     return examples
 
 
@@ -216,7 +216,7 @@ def _given(path: Path, row: Row, token_field: str, tag_field: str) -> tuple[list
         raise KshotError(f'{path}, {row.place}: the field "{token_field}" is empty; fill it in or take the row out.')
     if len(tokens) != len(tags):
         raise KshotError(
-            f"{path}, {row.place}: there are {_several(len(tokens), 'token')} and {_several(len(tags), 'tag')}; give "
+            f"{path}, {row.place}: there are {several(len(tokens), 'token')} and {several(len(tags), 'tag')}; give "
             "one tag for each token."
         )
     for number, token in enumerate(tokens, 1):
@@ -273,7 +273,7 @@ def _span(where: str, row: Row, text: str, value: object, number: int) -> Span:
     start, end = (_character(where, number, key, value[key]) for key in ("start", "end"))
     if not 0 <= start < end <= len(text):
         raise KshotError(
-            f"{where}: span {number} goes from {start} to {end}, but the text has {_several(len(text), 'character')}; "
+            f"{where}: span {number} goes from {start} to {end}, but the text has {several(len(text), 'character')}; "
             "start is the first character from 0, and end is one past the last."
         )
     label = name_of(Path(where.rpartition(", ")[0]), Row(f"{row.place}, span {number}", value), "label")
@@ -414,7 +414,3 @@ def _without_annotation(where: str, line: str) -> tuple[str, list[Span]]:
         spans.append(Span(len(text), len(text) + len(entity), label))
         text += entity
     return text, spans
-
-
-def _several(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
