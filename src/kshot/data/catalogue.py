@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from kshot.data.dataset import PARTS, Dataset, TaggedDataset, TextDataset, Unit
+from kshot.data.dataset import PARTS, Dataset, PairDataset, TaggedDataset, TextDataset, Unit
 from kshot.data.download import Fetch, content_digest, download, fetch_url
-from kshot.data.entries import CATALOGUE, Entry
-from kshot.data.examples import TaggedExample, TextExample
+from kshot.data.entries import CATALOGUE, INTO_ENGLISH, Entry
+from kshot.data.examples import SentencePair, TaggedExample, TextExample
 from kshot.data.local import load_path
 from kshot.data.readers import read_rows
 from kshot.errors import KshotError, did_you_mean
@@ -21,6 +21,9 @@ Fields = Mapping[str, object]
 
 ENVIRONMENT_VARIABLE = "KSHOT_DATA"
 """Names a folder that has a folder for each data set."""
+
+BELOW = ("text", "ner", "translation", ".")
+"""The folders of a folder of data sets in which they may lie."""
 
 COMPOSITE = "ner_domains"
 """The data set that is made of others."""
@@ -64,8 +67,8 @@ def load_dataset(
     Args:
         name_or_path: A name of `CATALOGUE`, or a path; see `load_path` for how files are split.
         split: The split of a known data set; None takes its first.
-        data_dir: The folder that has a folder for each data set (or folders `text` and `ner` with them); no other is
-            looked into.
+        data_dir: The folder that has a folder for each data set (or folders `text`, `ner` and `translation` with
+            them); no other is looked into.
         unit: For a path, what the parts differ in; None decides.
         fetch: How a download gets an address.
 
@@ -133,7 +136,7 @@ def _find(entry: Entry, data_dir: Path | None) -> Path | None:
             for name in dict.fromkeys(domain.partition("/")[0] for domain in _domains())
         ]
         return parts[0].parent if parts and all(parts) and parts[0] is not None else None
-    candidates = [folder / below / entry.name for folder in data_folders(data_dir) for below in ("text", "ner", ".")]
+    candidates = [folder / below / entry.name for folder in data_folders(data_dir) for below in BELOW]
     return next((folder for folder in candidates if _file(folder, entry.first_file).is_file()), None)
 
 
@@ -328,6 +331,30 @@ def _load_tagged(folder: Path, entry: Entry, split: str) -> TaggedDataset:
     )
 
 
+def _load_pairs(folder: Path, entry: Entry, split: str) -> PairDataset:
+    """Each pair of languages is a task, from or into English, the other side of all of them.
+
+    The meta-training tasks have their train rows alone; of a new pair those of its train part are to learn from, and
+    those of valid or test to be judged by.
+    """
+    languages = _split(entry, folder, "pairs")
+    parts: dict[str, tuple[SentencePair, ...]] = {}
+    for part in PARTS:
+        pairs: list[SentencePair] = []
+        for name in _names(languages[part]):
+            for of in ("train",) if part == "train" else ("train", part):
+                for row in _rows(entry, folder, f"{name}/{of}.jsonl"):
+                    source, target = str(row["src"]), str(row["tgt"])
+                    task = f"{row['src_lang']}-{row['tgt_lang']}"
+                    if split == INTO_ENGLISH:
+                        source, target, task = target, source, f"{row['tgt_lang']}-{row['src_lang']}"
+                    pairs.append(SentencePair(source, target, task, of))
+        parts[part] = tuple(pairs)
+    return PairDataset(
+        f"{entry.name}/{split}", parts["train"], parts["valid"], parts["test"], entry.unit, entry.licence, entry.source
+    )
+
+
 def _sentences(rows: Iterable[Fields], *, part: str, task: str = "") -> tuple[TaggedExample, ...]:
     return tuple(TaggedExample(_texts(row["tokens"]), _texts(row["tags"]), task, part) for row in rows)
 
@@ -381,5 +408,6 @@ _LOADERS: Mapping[str, Callable[[Path, Entry, str], Dataset]] = MappingProxyType
         "sst2": _load_sst2,
         "fewrel": _load_fewrel,
         **{name: _load_tagged for name, entry in CATALOGUE.items() if entry.task_kind == "tagging"},
+        **{name: _load_pairs for name, entry in CATALOGUE.items() if entry.task_kind == "translation"},
     }
 )

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from kshot.data.augment import Augmentation
 from kshot.data.draws import Count, Sampler
-from kshot.data.examples import TaggedExample, TextExample
+from kshot.data.examples import SentencePair, TaggedExample, TextExample
+from kshot.data.pairs import PairSampler
 from kshot.data.sampler import EpisodeSampler
 from kshot.data.sentences import SentenceSampler
 from kshot.errors import KshotError, did_you_mean
@@ -194,6 +195,55 @@ class TaggedDataset(Dataset):
             seed=seed,
             n_episodes=n_episodes,
             domains=self.unit != "classes",
+            query_examples=query_examples,
+            skip_small=skip_small,
+        )
+
+
+@dataclass(frozen=True)
+class PairDataset(Dataset):
+    """Sentence pairs. Each task is a pair of languages, or a domain; the parts have different tasks."""
+
+    train: tuple[SentencePair, ...]
+    valid: tuple[SentencePair, ...]
+    test: tuple[SentencePair, ...]
+
+    @property
+    def shot_counts(self) -> str:
+        return "pairs"
+
+    def pools(self, part: str) -> tuple[tuple[SentencePair, ...], tuple[SentencePair, ...] | None]:
+        """As `Dataset.pools`; the query of a task of `valid` comes from its valid rows, where it has some."""
+        examples = self.part(part)
+        if self.unit == "tasks" and {"train", part} <= {example.part for example in examples} and part != "train":
+            return (
+                tuple(example for example in examples if example.part == "train"),
+                tuple(example for example in examples if example.part == part),
+            )
+        return super().pools(part)
+
+    def sampler(
+        self,
+        part: str,
+        *,
+        way: Count,
+        shot: Count,
+        query: Count,
+        seed: int,
+        n_episodes: int,
+        skip_small: bool = False,
+        augment: Augmentation | None = None,
+    ) -> PairSampler:
+        if augment is not None:
+            raise KshotError("training.augment changes one text, and would part it from its translation; leave it out.")
+        examples, query_examples = self.pools(part)
+        return PairSampler(
+            examples,
+            way=way,
+            shot=shot,
+            query=query,
+            seed=seed,
+            n_episodes=n_episodes,
             query_examples=query_examples,
             skip_small=skip_small,
         )

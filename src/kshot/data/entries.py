@@ -20,7 +20,7 @@ class Entry:
         n_classes: The number of its classes.
         licence: The licence of the data.
         source: The address that it comes from.
-        task_kind: The kind of task that it is for, `classification` or `tagging`.
+        task_kind: The kind of task that it is for, `classification`, `tagging` or `translation`.
         splits: The names of its splits; the first is taken unless another is asked for.
         found: The folder where it is on this machine, or None.
         checksums: The SHA-256 of each file's content (see `content_digest`); a file that differs is refused.
@@ -52,6 +52,10 @@ class Entry:
     def can_be_downloaded(self) -> bool:
         """Whether it is downloaded when it is asked for and not found."""
         return self.name in CONVERTERS
+
+
+INTO_ENGLISH, FROM_ENGLISH = "into_english", "from_english"
+"""The splits of sets of pairs of languages."""
 
 
 def _numbered(prefix: str) -> tuple[str, ...]:
@@ -316,6 +320,61 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
                 source="the other tagged data sets",
                 splits=("domains",),
                 task_kind="tagging",
+            ),
+            Entry(
+                name="tatoeba",
+                title="everyday sentences, 16 languages and English",
+                unit="tasks",
+                n_classes=16,
+                licence="CC BY-NC-SA 4.0 (sentences CC BY 2.0 FR)",
+                source="https://github.com/Helsinki-NLP/OPUS-MT-testsets (Tatoeba Challenge)",
+                splits=(INTO_ENGLISH, FROM_ENGLISH),
+                task_kind="translation",
+                checksums={
+                    "eng-bul/train.jsonl": "834b5ac34e72e9a32d97e0add9357b69d7b00e8d14122e86d05be83d54e3ad4e",
+                    "eng-ces/train.jsonl": "94ac604fbe4dfcc68f231e1c8a80495799bc2a3b2933237f27b644b4c4f797f8",
+                    "eng-deu/train.jsonl": "292c2bcb5435d4411c3c2ec8f1c1afcc898c56c6deabbccca6fd6e646ba1adac",
+                    "eng-ita/train.jsonl": "5e67db7e53a3861294a90e35543a6383627da26c8155aa6e39b0e15dfcca9cc3",
+                    "eng-nld/train.jsonl": "a377524be1e8abf172aa892fdb5f1b443be8c816886ee8db41ccb51c77329fcc",
+                    "eng-por/train.jsonl": "5124836f7d672e69710e1be68e0b8a4f29573e75636dcc3dce53ce9c7eb25715",
+                    "eng-rus/train.jsonl": "20e730cbe181dd631df029e9e7da73feb1238e54e29976188084285815732262",
+                    "eng-spa/train.jsonl": "a4731470b089673352a5467aede848b1522f2db4ad882f372bc22d3ff54f0553",
+                    "eng-swe/train.jsonl": "ca1c4182e3c67bb821d5931f23ef68e2ad595f9577df15486e28e2217731a648",
+                    "eng-ukr/train.jsonl": "4bb7e675e123d7494d52521a9115ce462889ea9bb9ce651cb5962527eaa734b1",
+                    "eng-dan/train.jsonl": "9fbc1c76a44b1b96c86d8449b484b2b024275730c79701da3c7c50f7f05b2a90",
+                    "eng-dan/valid.jsonl": "3cdb4f45741bf780f4e2ed15187dc33e878957f8a39f7523291a5617d53fa5bf",
+                    "eng-pol/train.jsonl": "280645d544eac589b48146e57172bbf0b0c667480e7ca8652caa765d4db42a99",
+                    "eng-pol/valid.jsonl": "864c01eb70ce6c4755c3863f4e701f4e4cfa68820e4b034ccc59e05dc0580c11",
+                    "eng-cat/train.jsonl": "2b9d36b22732abcd2e5622cde475f9068cda5f15f5804db38aaf823e37c6333d",
+                    "eng-cat/test.jsonl": "7454a808eafea7c6e6422e4e10f953973f48a4c46467b97fd9336786a15d8c5b",
+                    "eng-mkd/train.jsonl": "9aca065bdfbdbdbd8c55249c88b60c26f241c4e0784ade03d6e1565e95b495c6",
+                    "eng-mkd/test.jsonl": "df780d0f2523b002efe027c976977c7a4f721c99b1e2f0fa05cda1ab9acdec1b",
+                    "eng-nob/train.jsonl": "f6618968b1a94c1433e72926a0300c45c53eaf59ed6412434629671e9236999e",
+                    "eng-nob/test.jsonl": "310e3899ec10a2c0a5c36ea1e3663c317d3fb827649630b10d55c66e68387178",
+                    "eng-ron/train.jsonl": "6e2dbacf442dee5da20f36988c74fbca4d2ceeddc71af83eabe1c5b2d50a02f0",
+                    "eng-ron/test.jsonl": "090ca4be9a145ef2501feafff2e63eb1bd12b3b5e453bff3ec365f8021e98a09",
+                    "splits/pairs.json": "0f29d51edd5bd1b96a5f47689faa3b31d5e57633a85e761ec1fbedd1a67d8161",
+                },
+            ),
+            Entry(
+                name="tico19",
+                title="medical texts, 5 Bantu languages and English (a sample)",
+                unit="tasks",
+                n_classes=5,
+                licence="CC0-1.0",
+                source="https://github.com/Helsinki-NLP/OPUS-MT-testsets (TICO-19)",
+                splits=(INTO_ENGLISH, FROM_ENGLISH),
+                task_kind="translation",
+                checksums={
+                    "eng-lug/train.jsonl": "7736a0a7fc5b891e5489601d2fe7b3c5e37020ad7bd30671a18ae638767752c9",
+                    "eng-swa/train.jsonl": "68b027ef25b5e747ca289b8ee551985fea7b66175913db01a113d3c355e796a4",
+                    "eng-zul/train.jsonl": "89a7440988fbf6d771eedd62cba4e56e9e1842e1955444da2b932f3949e1c901",
+                    "eng-lin/train.jsonl": "051352661752f9aae914531d9bcc8585a04638f5fdfbaa41db407039bc4fcf4f",
+                    "eng-lin/valid.jsonl": "000a1939a87a02a476ecd12005c40554566ee531db69cfe6d57be586e1d1e89f",
+                    "eng-kin/train.jsonl": "25519ead037e666bb3f9c7badbb7825ddee72fce18e0ab7911bc4b5597196505",
+                    "eng-kin/test.jsonl": "f2dea830ac8f917a10b7f24ce5a848b5f43c372484d4c42b15defedf4f4f8a74",
+                    "splits/pairs.json": "c8581f09afe60da2381c717f501874936d6b163cef1caba289e20d3c6c96bed3",
+                },
             ),
         )
     }

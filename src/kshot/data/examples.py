@@ -15,6 +15,10 @@ class Example(Protocol):
         """Its words, by which the same example is known again."""
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """All of its texts, of which a vocabulary is learned."""
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes that it shows, each once."""
 
@@ -44,6 +48,11 @@ class TextExample:
     part: str = ""
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The text alone."""
+        return (self.text,)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Its class."""
         return (self.label,)
@@ -71,6 +80,11 @@ class TaggedExample:
         return " ".join(self.tokens)
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The sentence alone."""
+        return (self.text,)
+
+    @property
     def spans(self) -> tuple[Span, ...]:
         """Its entities, in order."""
         return spans_of(self.tags)
@@ -79,6 +93,38 @@ class TaggedExample:
     def labels(self) -> tuple[str, ...]:
         """The types of its entities, each once, in the order in which they come."""
         return tuple(dict.fromkeys(tag[2:] for tag in self.tags if tag.startswith("B-")))
+
+
+@dataclass(frozen=True, slots=True)
+class SentencePair:
+    """A text and the same in another language, or a text and what follows it.
+
+    Attributes:
+        source: The text that is given.
+        target: What is to be made of it.
+        task: The named task that it belongs to, such as a pair of languages, `ron-eng`.
+        part: As in `TextExample`.
+    """
+
+    source: str
+    target: str
+    task: str = ""
+    part: str = ""
+
+    @property
+    def text(self) -> str:
+        """The text that is given."""
+        return self.source
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Both sides."""
+        return (self.source, self.target)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """None: a translation is not of a class."""
+        return ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The algorithms by name: each is a head, an inner loop and a source."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from kshot.errors import KshotError, did_you_mean
 from kshot.meta import heads
 from kshot.meta.inner import InnerLoop, InnerSettings
 from kshot.meta.learner import AlgorithmSettings, Learner
+from kshot.models.decoders import OutputOf, Seq2Seq
 from kshot.models.encoder import Encoder
 from kshot.models.selection import select
 from kshot.settings import Settings
@@ -27,7 +28,27 @@ HEADS: dict[str, tuple[type[Settings], Any]] = {
     "logistic": (heads.LogisticSettings, heads.Logistic),
     "anchored": (heads.AnchoredSettings, heads.Anchored),
     "nearest": (heads.NearestSettings, heads.Nearest),
+    "output": (heads.OutputSettings, heads.Output),
+    "datastore": (heads.DatastoreSettings, heads.Datastore),
 }
+
+
+@dataclass(frozen=True)
+class Open:
+    """How an algorithm works where labels are open: the tokens of a vocabulary, most of which no support shows.
+
+    Attributes:
+        head: The name of its head there.
+        inner: Where the settings of its inner loop differ there.
+    """
+
+    head: str = "output"
+    inner: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Texts are longer than labels: some are seen at a time, a step is smaller, and how many are right depends on the task.
+_STEPS = {"rate": 1e-3, "batch": 16, "test_steps": 400, "hold_out": 0.1, "look_every": 20}
+_ADAM = {**_STEPS, "rate": 3e-4, "optimiser": "adam"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,7 @@ class Algorithm:
         inner: The settings of its inner loop.
         group_heads: The head and its settings of groups of a task that take another than `head`.
         meta_trained: False for the baselines, which learn a task from the encoder as it is.
+        open: How it works where labels are open; None where it needs an example of every label.
     """
 
     title: str
@@ -51,11 +73,17 @@ class Algorithm:
     inner: Mapping[str, Any] = field(default_factory=dict)
     group_heads: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     meta_trained: bool = True
+    open: Open | None = None
 
 
 ALGORITHMS: dict[str, Algorithm] = {
     "prototypical": Algorithm("Prototypical Networks", "Snell et al. 2017, arXiv:1703.05175", "prototypes"),
-    "matching": Algorithm("Matching Networks", "Vinyals et al. 2016, arXiv:1606.04080", "matching"),
+    "matching": Algorithm(
+        "Matching Networks",
+        "Vinyals et al. 2016, arXiv:1606.04080; open labels: Khandelwal et al. 2021, arXiv:2010.00710",
+        "matching",
+        open=Open("datastore"),
+    ),
     "relation": Algorithm("Relation Networks", "Sung et al. 2018, arXiv:1711.06025", "relation"),
     "induction": Algorithm("Induction Networks", "Geng et al. 2019, arXiv:1902.10482", "induction"),
     "ridge": Algorithm("Ridge regression (R2D2)", "Bertinetto et al. 2019, arXiv:1805.08136", "ridge"),
@@ -64,25 +92,35 @@ ALGORITHMS: dict[str, Algorithm] = {
         "Finn et al. 2017, arXiv:1703.03400; shared row: Ye & Chao 2022, arXiv:2106.16245",
         "linear",
         inner={"steps": 5, "rate": 0.1, "moves": "all"},
+        open=Open(inner={**_STEPS, "rate": 0.02, "steps": 1}),
     ),
     "first-order-maml": Algorithm(
         "First-order MAML",
         "Finn et al. 2017, arXiv:1703.03400, section 5.2",
         "linear",
         inner={"steps": 5, "rate": 0.1, "moves": "all", "order": 1},
+        open=Open(inner={**_ADAM, "steps": 4}),
     ),
     "maml++": Algorithm(
         "MAML++",
         "Antoniou et al. 2019, arXiv:1810.09502",
         "linear",
         inner={"steps": 5, "rate": 0.1, "moves": "all", "rates": "step", "multi_step": True},
+        open=Open(inner={**_STEPS, "rate": 0.02, "steps": 2}),
     ),
-    "anil": Algorithm("ANIL", "Raghu et al. 2020, arXiv:1909.09157", "linear", inner={"steps": 5, "rate": 0.1}),
+    "anil": Algorithm(
+        "ANIL",
+        "Raghu et al. 2020, arXiv:1909.09157",
+        "linear",
+        inner={"steps": 5, "rate": 0.1},
+        open=Open(inner={**_ADAM, "steps": 4, "moves": "decoder", "order": 1}),
+    ),
     "meta-sgd": Algorithm(
         "Meta-SGD",
         "Li et al. 2017, arXiv:1707.09835",
         "linear",
         inner={"steps": 2, "rate": 0.1, "moves": "all", "rates": "element"},
+        open=Open(inner={**_STEPS, "rate": 0.02, "steps": 1}),
     ),
     "protomaml": Algorithm(
         "ProtoMAML",
@@ -95,6 +133,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         "Nichol et al. 2018, arXiv:1803.02999",
         "linear",
         inner={"steps": 8, "rate": 0.05, "moves": "all", "order": 1, "outer": "displacement"},
+        open=Open(inner={**_ADAM, "steps": 8}),
     ),
     "decomposed": Algorithm(
         "Decomposed meta-learning",
@@ -114,11 +153,18 @@ ALGORITHMS: dict[str, Algorithm] = {
         "prototype-linear",
         inner={"steps": 20, "rate": 1e-4, "moves": "all", "order": 1, "optimiser": "adam"},
         meta_trained=False,
+        open=Open(inner={**_ADAM, "steps": 0}),
     ),
     "linear-probe": Algorithm(
         "Linear probe", "baseline: logistic regression on the features", "logistic", meta_trained=False
     ),
-    "nearest-neighbour": Algorithm("Nearest neighbour", "baseline: Cover & Hart 1967", "nearest", meta_trained=False),
+    "nearest-neighbour": Algorithm(
+        "Nearest neighbour",
+        "baseline: Cover & Hart 1967",
+        "nearest",
+        meta_trained=False,
+        open=Open("datastore"),
+    ),
 }
 
 
@@ -148,6 +194,8 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task, *, 
         KshotError: If the algorithm or one of its settings is unknown, or the encoder has tracked batch statistics.
     """
     preset = algorithm(settings.name)
+    if task.open:
+        preset = _opened(settings.name, preset, task)
     inner_settings = _checked(InnerSettings, {**preset.inner, **settings.inner}, f"{settings.name}'s inner loop")
     assert isinstance(inner_settings, InnerSettings)
     if inner_settings.optimiser == "adam" and inner_settings.order == 2:
@@ -157,21 +205,39 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task, *, 
         )
     _refuse_batch_norm(encoder)
     own = dict(encoder.named_parameters())
-    selected = select(encoder, inner_settings.moves) if inner_settings.steps else ()
+    takes_steps = inner_settings.steps > 0 or bool(inner_settings.test_steps)
+    selected = select(encoder, inner_settings.moves) if takes_steps else ()
     moves = [name for name in selected if own[name].requires_grad]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = {group: _head(preset, settings, group, encoder.dim) for group in task.groups}
+    for head in made.values():
+        if isinstance(head, heads.Output):
+            assert isinstance(encoder, Seq2Seq)
+            head.tie(OutputOf(encoder))
     shapes = {f"encoder.{name}": tuple(own[name].shape) for name in moves}
     for group, head in made.items():
         fits = head.rate_shapes(encoder.dim)
         shapes |= {f"head.{group}.{name}": fits[name] for name in head.moving}
-    if inner_settings.steps and not shapes:
+    if takes_steps and not shapes:
         raise KshotError(
             f"{settings.name}'s inner loop has nothing to move: its head is fitted in one go and moves is "
             f'"{inner_settings.moves}"; set steps to 0, or moves to "all".'
         )
     return Learner(encoder, task, made, InnerLoop(inner_settings, shapes), moves, settings)
+
+
+def _opened(name: str, preset: Algorithm, task: Task) -> Algorithm:
+    """A preset for a task whose labels are open."""
+    if preset.open is None:
+        others = ", ".join(each for each, made in ALGORITHMS.items() if made.open)
+        raise KshotError(
+            f"{name} needs an example of every label, and in {task.kind} any token of a vocabulary may come; "
+            f"take one of {others}."
+        )
+    return replace(
+        preset, head=preset.open.head, head_settings={}, inner={**preset.inner, **preset.open.inner}, group_heads={}
+    )
 
 
 def _head(preset: Algorithm, settings: AlgorithmSettings, group: str, dim: int) -> heads.Head:

@@ -7,6 +7,7 @@ c_k        the prototype of label k              s     a scale, learned as log s
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -510,3 +511,82 @@ class Nearest(Head):
     def logits(self, state: State, x: Tensor) -> Tensor:
         scores = self.settings.scale * similarity(x, state["support"], self.settings.metric)  # (n, n_support)
         return label_maximum(scores, state["member"].argmax(dim=-1), state["member"].shape[-1])
+
+
+class OutputSettings(Settings):
+    """Settings of `Output`."""
+
+
+class Output(Head):
+    """The encoder's own output layer, where the labels are the tokens of a vocabulary.
+
+    A task starts with the layer as it is, whatever its support, and its inner loop may move it. Where the layer shares
+    its table with the token embeddings, the two are one for all tasks, and part within a task.
+    """
+
+    moving: tuple[str, ...] = ("weight", "bias")
+    looks = False
+
+    def __init__(self, settings: Settings, dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def tie(self, encoder: Callable[[], tuple[Tensor, Tensor | None]]) -> None:
+        """Says where the layer is: the parameters stay the encoder's, so they are kept and trained once."""
+        self._layer = encoder
+
+    def fit(self, items: Items) -> State:
+        weight, bias = self._layer()
+        return {"weight": weight, "bias": weight.new_zeros(len(weight)) if bias is None else bias}
+
+    def logits(self, state: State, x: Tensor) -> Tensor:
+        return F.linear(x, state["weight"], state["bias"])
+
+    def rate_shapes(self, dim: int) -> dict[str, tuple[int, ...]]:
+        return {"weight": (1, dim), "bias": (1,)}
+
+
+class DatastoreSettings(Settings):
+    """Settings of `Datastore`.
+
+    Attributes:
+        neighbours: How many of the nearest support positions vote.
+        temperature: What their squared distances are divided by, in units of the vectors' size; learned.
+        share: How much their vote counts beside the output layer's; learned.
+    """
+
+    neighbours: int = Field(16, ge=1)
+    temperature: float = Field(0.1, gt=0)
+    share: float = Field(0.3, gt=0, lt=1)
+
+
+class Datastore(Output):
+    """Nearest-neighbour translation: positions of the support vote for the token that followed there.
+
+        p(token | q) = share * sum_i a_i(q) [y_i = token] + (1 - share) * softmax(W q)
+        a(q) = softmax over the nearest of  -|q - x_i|^2 / (dim * temperature)
+
+    Khandelwal et al. 2021, arXiv:2010.00710, eq. 2 and 3: Matching Networks (arXiv:1606.04080) with an open set of
+    labels. Differs from the paper: share and temperature are learned in meta-training, and the distance is per element.
+    """
+
+    moving = ()
+    looks = True
+    settings: DatastoreSettings
+
+    def __init__(self, settings: DatastoreSettings, dim: int) -> None:
+        super().__init__(settings, dim)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(settings.temperature)))
+        self.share_logit = nn.Parameter(torch.tensor(math.log(settings.share / (1 - settings.share))))
+
+    def fit(self, items: Items) -> State:
+        return {**super().fit(items), "keys": items.x, "tokens": items.y}
+
+    def logits(self, state: State, x: Tensor) -> Tensor:
+        own = super().logits(state, x).log_softmax(dim=-1)  # (n, n_tokens)
+        distances = torch.cdist(x, state["keys"]).square() / x.shape[-1]  # (n, n_support)
+        nearest, rows = distances.topk(min(self.settings.neighbours, len(state["keys"])), largest=False)
+        votes = (-nearest / self.log_temperature.exp()).softmax(dim=-1)
+        vote = torch.zeros_like(own).scatter_add(1, state["tokens"][rows], votes.to(own.dtype))
+        share = self.share_logit.sigmoid()
+        return torch.logaddexp(own + (1 - share).log(), vote.clamp_min(1e-30).log() + share.log())

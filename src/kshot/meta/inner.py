@@ -8,7 +8,8 @@
 The outer gradient goes through every step (order 2), or takes grad L_S as a constant (order 1, section 5.2).
 """
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 
 from kshot.meta.state import State
 from kshot.settings import Settings
+
+Loss = Callable[[State, int], Tensor]
+"""The loss of a State at a step, by its number."""
 
 
 class InnerSettings(Settings):
@@ -30,10 +34,16 @@ class InnerSettings(Settings):
         rates: `fixed`; `step`, one learned rate for each tensor and step (MAML++); `element`, one for each element of
             each tensor (Meta-SGD).
         order: 2 to differentiate through the steps, 1 to take their gradients as constants.
-        moves: Which tensors of the encoder move besides the head's: `none`, `all`, `layers`, `norm`, `lora`, `top:N`.
+        moves: Which tensors of the encoder move besides the head's: `none`, `all`, `layers`, `norm`, `lora`, `decoder`,
+            `top:N`.
         optimiser: `sgd`, or `adam` (order 1 only).
         multi_step: Whether the loss after every step counts in the outer loss, less and less so (MAML++, section 4).
         outer: `gradient` of the query loss, or the `displacement` of the weights (Reptile).
+        batch: Texts of the support that a step sees; None for all of them.
+        hold_out: The share of the support's texts that a finished learner keeps aside while it adapts, to take the
+            State of the step that suits them best; 0 for none, and then the State of the last step.
+        look_every: Steps between two looks at them.
+        patience: Looks without a better one after which adapting ends.
     """
 
     steps: int = Field(0, ge=0)
@@ -46,6 +56,10 @@ class InnerSettings(Settings):
     optimiser: Literal["sgd", "adam"] = "sgd"
     multi_step: bool = False
     outer: Literal["gradient", "displacement"] = "gradient"
+    batch: int | None = Field(None, ge=1)
+    hold_out: float = Field(0.0, ge=0, lt=1)
+    look_every: int = Field(10, ge=1)
+    patience: int = Field(3, ge=1)
 
 
 class InnerLoop(nn.Module):
@@ -70,13 +84,11 @@ class InnerLoop(nn.Module):
                 case "fixed":
                     pass
 
-    def forward(
-        self, loss_of: Callable[[State], Tensor], start: State, *, n_steps: int, differentiable: bool
-    ) -> list[State]:
+    def forward(self, loss_of: Loss, start: State, *, n_steps: int, differentiable: bool) -> list[State]:
         """Takes the steps.
 
         Args:
-            loss_of: The support loss of a State.
+            loss_of: The support loss of a State, and of the number of the step.
             start: phi_0; tensors that do not move are passed through.
             n_steps: How many steps; those beyond `steps` take the rates of the last.
             differentiable: Whether the outer gradient will be asked for.
@@ -84,31 +96,82 @@ class InnerLoop(nn.Module):
         Returns:
             phi_0, phi_1, ...: one State more than there are steps; the last alone if not `differentiable`.
         """
-        settings = self.settings
+        if not differentiable:  # only the newest State is of use
+            return [_last(self.descend(loss_of, start, n_steps))]
+        if self._in_place and not self.settings.multi_step and n_steps:
+            end = _last(self.descend(loss_of, start, n_steps))
+            # The steps are constants to the outer gradient (order 1), which goes from phi_k straight to phi_0.
+            ways = {name: start[name] + (end[name].detach() - start[name].detach()) for name in self.moving & set(end)}
+            return [start, {**start, **ways}]
         states = [start]
-        moments = _Moments() if settings.optimiser == "adam" else None
+        moments = _Moments() if self.settings.optimiser == "adam" else None
         for step in range(n_steps):
-            state = {name: self._leaf(name, tensor, differentiable) for name, tensor in states[-1].items()}
-            names = [name for name in state if name in self.moving]
-            with torch.enable_grad():
-                gradients = torch.autograd.grad(
-                    loss_of(state),
-                    [state[name] for name in names],
-                    create_graph=differentiable and settings.order == 2,
-                    allow_unused=True,
-                )
-                moved = {
-                    name: state[name]
-                    - self._rate(name, step, state) * (gradient if moments is None else moments.step(name, gradient))
-                    for name, gradient in zip(names, gradients, strict=True)
-                    if gradient is not None  # a tensor that the loss does not touch stays
-                }
-            following = {**state, **moved}
-            if not differentiable:  # only the newest State is of use, and none needs a graph
-                states = [{name: tensor.detach() for name, tensor in following.items()}]
-            else:
-                states.append(following)
+            states.append(self._step(loss_of, states[-1], step, moments, differentiable=True))
         return states
+
+    def descend(self, loss_of: Loss, start: State, n_steps: int) -> Iterator[State]:
+        """Gives phi_0, phi_1, ... one after the other, without a graph; a State may be overwritten by the next.
+
+        Args:
+            loss_of: As in `forward`.
+            start: phi_0; it is left as it is.
+            n_steps: How many steps.
+        """
+        if self._in_place:
+            yield from self._descend_in_place(loss_of, start, n_steps)
+            return
+        moments = _Moments() if self.settings.optimiser == "adam" else None
+        state = {name: tensor.detach() for name, tensor in start.items()}
+        yield state
+        for step in range(n_steps):
+            following = self._step(loss_of, state, step, moments, differentiable=False)
+            state = {name: tensor.detach() for name, tensor in following.items()}
+            yield state
+
+    @property
+    def _in_place(self) -> bool:
+        """Whether the steps need no graph of their own, and PyTorch's optimiser can take them."""
+        return self.settings.optimiser == "adam" and self.settings.rates == "fixed"
+
+    def _descend_in_place(self, loss_of: Loss, start: State, n_steps: int) -> Iterator[State]:
+        """The same by PyTorch's fused Adam, whose steps cost a tenth where millions of weights move."""
+        state = {
+            name: tensor.detach().clone().requires_grad_() if name in self.moving else tensor.detach()
+            for name, tensor in start.items()
+        }
+        names = [name for name in state if name in self.moving]
+        leaves = [state[name] for name in names]
+        groups = [{"params": [state[name]], "lr": self._first_rate(name)} for name in names]
+        optimiser = torch.optim.Adam(groups, betas=_Moments.BETAS, eps=_Moments.EPSILON, fused=True)
+        yield state
+        for step in range(n_steps):
+            with torch.enable_grad():
+                gradients = torch.autograd.grad(loss_of(state, step), leaves, allow_unused=True)
+            for leaf, gradient in zip(leaves, gradients, strict=True):
+                leaf.grad = gradient
+            optimiser.step()
+            yield state
+
+    def _step(
+        self, loss_of: Loss, before: State, step: int, moments: "_Moments | None", *, differentiable: bool
+    ) -> State:
+        """phi_t+1 of phi_t."""
+        state = {name: self._leaf(name, tensor, differentiable) for name, tensor in before.items()}
+        names = [name for name in state if name in self.moving]
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(
+                loss_of(state, step),
+                [state[name] for name in names],
+                create_graph=differentiable and self.settings.order == 2,
+                allow_unused=True,
+            )
+            moved = {
+                name: state[name]
+                - self._rate(name, step, state) * (gradient if moments is None else moments.step(name, gradient))
+                for name, gradient in zip(names, gradients, strict=True)
+                if gradient is not None  # a tensor that the loss does not touch stays
+            }
+        return {**state, **moved}
 
     def _leaf(self, name: str, tensor: Tensor, differentiable: bool) -> Tensor:
         """The tensor as the support loss is to see it: one that moves is a variable of its own.
@@ -134,6 +197,10 @@ class InnerLoop(nn.Module):
         return rates if rows is None else rates[rows]
 
 
+def _last(states: Iterator[State]) -> State:
+    return deque(states, maxlen=1).pop()
+
+
 def step_weights(n_steps: int, progress: float) -> list[float]:
     """The weights of the losses after each step in the outer loss (Antoniou et al. 2019, arXiv:1810.09502, section 4).
 
@@ -150,8 +217,10 @@ def step_weights(n_steps: int, progress: float) -> list[float]:
 class _Moments:
     """Adam's moments (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1), the step size aside."""
 
-    def __init__(self, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+    BETAS, EPSILON = (0.9, 0.999), 1e-8
+
+    def __init__(self) -> None:
+        (self.beta1, self.beta2), self.epsilon = self.BETAS, self.EPSILON
         self.moments: dict[str, tuple[Tensor, Tensor, int]] = {}
 
     def step(self, name: str, gradient: Tensor) -> Tensor:

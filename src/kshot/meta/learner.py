@@ -1,7 +1,10 @@
 """The learner: an encoder, a head for each group of items, and an inner loop, bound to one kind of task."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 
 from kshot.meta.heads import Head
 from kshot.meta.inner import InnerLoop, step_weights
+from kshot.meta.portions import hold_out, portions
 from kshot.meta.state import Items, State, part_of, with_prefix
 from kshot.models.encoder import (
     Encoder,
@@ -20,9 +24,10 @@ from kshot.models.encoder import (
     twice_differentiable,
     used_tokens,
     vector_keys,
+    with_weights,
 )
 from kshot.settings import Settings
-from kshot.tasks.base import Batch, Scorer, Task, join
+from kshot.tasks.base import Batch, Task, join
 
 Pair = tuple[Batch, Batch]
 """An episode as tensors: its support and its query."""
@@ -50,7 +55,32 @@ class AlgorithmSettings(Settings):
 
 def gather(batch: Batch, known: Mapping[bytes, Tensor]) -> Tensor:
     """The vectors of a batch from among known ones, (n_vectors, dim)."""
-    return torch.cat([known[key] for key in vector_keys(batch.texts, batch.words)])
+    return torch.cat([known[key] for key in vector_keys(batch.texts, batch.words, batch.given)])
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A learner under a State, over some texts, each of which is encoded once: see `kshot.tasks.base.Scorer`."""
+
+    learner: "Learner"
+    state: State
+    batch: Batch
+    known: Tensor | None = None
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        return self.learner.logits(self.state, batch, self._vectors)
+
+    @cached_property
+    def _vectors(self) -> Tensor:
+        return self.learner.vectors(self.batch, self.state) if self.known is None else self.known
+
+    def scores(self, group: str, vectors: Tensor) -> Tensor:
+        head = self.learner.heads[group]
+        assert isinstance(head, Head)
+        return head.logits(part_of(self.state, f"head.{group}"), vectors)
+
+    def network(self) -> Encoder:
+        return with_weights(self.learner.encoder, part_of(self.state, "encoder"))
 
 
 class Learner(nn.Module):
@@ -97,7 +127,11 @@ class Learner(nn.Module):
         elif vectors is None:
             with torch.no_grad():
                 vectors = self.vectors(support)
-        state = self._states(support, vectors, differentiable=False)[-1]
+        settings = self.inner.settings
+        if settings.hold_out and settings.test_steps != 0 and len(support.texts) > 1:
+            state = self._stopped_in_time(support, vectors)
+        else:
+            state = self._states(support, vectors, differentiable=False)[-1]
         return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
 
     def logits(self, state: State, batch: Batch, vectors: Tensor | None = None) -> dict[str, Tensor]:
@@ -108,15 +142,14 @@ class Learner(nn.Module):
             for name, group in batch.groups.items()
         }
 
-    def scorer(self, state: State, batch: Batch, vectors: Tensor | None = None) -> Scorer:
+    def scorer(self, state: State, batch: Batch, vectors: Tensor | None = None) -> Learned:
         """What scores the items of a batch, and others over the same texts, each text being encoded once."""
-        known = self.vectors(batch, state) if vectors is None else vectors
-        return lambda other: self.logits(state, other, known)
+        return Learned(self, state, batch, vectors)
 
     def vectors(self, batch: Batch, state: State | None = None) -> Tensor:
         """Returns the vectors of a batch's texts or words, with the encoder's weights that a State holds."""
         weights = part_of(state, "encoder") if state else {}
-        return encode(self.encoder, batch.texts, weights, self.precision, words=batch.words)
+        return encode(self.encoder, batch.texts, weights, self.precision, words=batch.words, given=batch.given)
 
     def known_vectors(self, batch: Batch, known: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:
         """Encodes the texts of a batch that are not known, without a graph.
@@ -124,13 +157,12 @@ class Learner(nn.Module):
         Returns:
             The vectors of each text, (1 or n_words, dim), by `vector_keys`.
         """
-        keys = vector_keys(batch.texts, batch.words)
+        keys = vector_keys(batch.texts, batch.words, batch.given)
         missing = {key: row for row, key in enumerate(keys) if key not in known}
-        texts = [batch.texts[row] for row in missing.values()]
-        words = None if batch.words is None else [batch.words[row] for row in missing.values()]
+        new = replace(batch, groups={}).of_texts(list(missing.values()))
         with torch.no_grad():
-            vectors = self.vectors(Batch(tuple(texts), {}, None if words is None else tuple(words)))
-        parts = torch.split(vectors, n_vectors(texts, words))
+            vectors = self.vectors(new)
+        parts = torch.split(vectors, n_vectors(new.texts, new.words))
         return {**known, **dict(zip(missing, parts, strict=True))}
 
     # -- learning to learn ---------------------------------------------------------------------------------------------
@@ -145,7 +177,9 @@ class Learner(nn.Module):
         Returns:
             The mean loss over the episodes, a scalar.
         """
-        with twice_differentiable() if self.second_order else nullcontext():
+        # On a CPU the plain form of attention is the faster one, too, where it is differentiated.
+        on_cpu = next(self.parameters()).device.type == "cpu"
+        with twice_differentiable() if self.second_order or on_cpu else nullcontext():
             if not self.shares_weights:
                 losses = [self._outer_loss(support, query, None, None, progress) for support, query in episodes]
             else:
@@ -189,8 +223,10 @@ class Learner(nn.Module):
         of the episode.
         """
         start = self._start(support, None, [query])
+        size = self.inner.settings.batch
+        of_support, of_query = portions(support, size), portions(query, size)
         end = self.inner(
-            lambda state: self._loss(state, support) + self._loss(state, query),
+            lambda state, step: self._loss(state, of_support(step)) + self._loss(state, of_query(step)),
             start,
             n_steps=self.inner.settings.steps,
             differentiable=False,
@@ -206,16 +242,45 @@ class Learner(nn.Module):
         with torch.set_grad_enabled(differentiable):
             start = self._start(support, vectors)
         states: list[State] = self.inner(
-            lambda state: self._support_loss(state, support, vectors),
-            start,
-            n_steps=n_steps,
-            differentiable=differentiable,
+            self._descended(support, vectors), start, n_steps=n_steps, differentiable=differentiable
         )
         if not self._refits or (len(states) == 1 and differentiable):
             return states
         with torch.set_grad_enabled(differentiable):
             wanted = states if self.inner.settings.multi_step else states[-1:]
             return states[: -len(wanted)] + [self._refitted(state, support)[0] for state in wanted]
+
+    def _descended(self, support: Batch, vectors: Tensor | None) -> Callable[[State, int], Tensor]:
+        """The loss of each step: of the whole support, or of a portion of its texts."""
+        if vectors is not None or self._refits:
+            return lambda state, step: self._support_loss(state, support, vectors)
+        portion = portions(support, self.inner.settings.batch)
+        return lambda state, step: self._support_loss(state, portion(step), None)
+
+    def _stopped_in_time(self, support: Batch, vectors: Tensor | None) -> State:
+        """The State of the step that suits texts of the support that were held out of it.
+
+        A task needs no validation set, and nobody has to know how many steps are right for it.
+        """
+        settings = self.inner.settings
+        learned_from, held_out = hold_out(support, settings.hold_out)
+        with torch.no_grad():
+            start = self._start(learned_from, vectors)
+        n_steps = settings.steps if settings.test_steps is None else settings.test_steps
+        losses = self._descended(learned_from, vectors)
+        best, lowest, waited = start, math.inf, 0
+        for step, state in enumerate(self.inner.descend(losses, start, n_steps)):
+            if step % settings.look_every and step != n_steps:
+                continue
+            with torch.no_grad():
+                loss = float(self._loss(state, held_out, vectors))
+            if loss < lowest:
+                best, lowest, waited = {name: tensor.detach().clone() for name, tensor in state.items()}, loss, 0
+            else:
+                waited += 1
+                if waited == settings.patience:
+                    break
+        return best
 
     def _support_loss(self, state: State, support: Batch, vectors: Tensor | None) -> Tensor:
         """What the inner loop descends; heads that are fitted in one go follow the encoder."""
@@ -242,7 +307,7 @@ class Learner(nn.Module):
         own: State = {name: self.encoder.get_parameter(name) for name in self.moves}
         table = self.encoder.token_table
         if table in own:
-            texts = [text for batch in (support, *seen) for text in batch.texts]
+            texts = [text for batch in (support, *seen) for text in batch.tokens]
             ids = torch.from_numpy(used_tokens(self.encoder, texts)).to(own[table].device)
             own |= {table: own[table][ids], rows_name(table): ids}
         state = with_prefix(own, "encoder")

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, TypeAdapter
 from safetensors.torch import load_file, save_file
 
+from kshot.models.decoders import EncoderDecoder, EncoderDecoderSettings
 from kshot.models.encoder import Encoder
 from kshot.models.pretrained import PretrainedEncoder, PretrainedSettings, token_embeddings
 from kshot.models.scratch import (
@@ -24,11 +25,12 @@ from kshot.models.scratch import (
 from kshot.models.vocabulary import Vocabulary
 
 EncoderSettings = Annotated[
-    BagSettings | CNNSettings | LSTMSettings | TransformerSettings | PretrainedSettings, Field(discriminator="kind")
+    BagSettings | CNNSettings | LSTMSettings | TransformerSettings | PretrainedSettings | EncoderDecoderSettings,
+    Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(EncoderSettings)
 _SCRATCH: dict[str, Any] = {"bag": Bag, "cnn": CNN, "lstm": LSTM, "transformer": Transformer}
-ENCODER_KINDS = (*_SCRATCH, "pretrained")
+ENCODER_KINDS = (*_SCRATCH, "pretrained", "encoder-decoder")
 _CONFIG, _WEIGHTS = "encoder.json", "encoder.safetensors"
 
 
@@ -44,6 +46,9 @@ def build_encoder(settings: EncoderSettings, texts: Sequence[str], *, seed: int)
         torch.manual_seed(seed)
         if isinstance(settings, PretrainedSettings):
             return PretrainedEncoder(settings)
+        if isinstance(settings, EncoderDecoderSettings):
+            size, longest = settings.source.vocabulary_size, settings.max_length
+            return EncoderDecoder(settings, Vocabulary.cased(texts, size=size, max_length=longest))
         table = None
         if settings.embeddings is not None:
             vocabulary, table = token_embeddings(settings.embeddings, max_length=settings.max_length)
@@ -72,6 +77,8 @@ def load_encoder(folder: Path) -> Encoder:
             encoder: Encoder = PretrainedEncoder(
                 settings, config=description["architecture"]["config"], vocabulary=vocabulary
             )
+        elif isinstance(settings, EncoderDecoderSettings):
+            encoder = EncoderDecoder(settings, vocabulary)
         else:
             shape = description["architecture"]
             table = torch.empty(shape["n_tokens"], shape["embedding_dim"]) if settings.embeddings is not None else None

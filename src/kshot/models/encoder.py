@@ -89,6 +89,7 @@ def encode(
     precision: torch.dtype = torch.float32,
     *,
     words: Sequence[WordRanges] | None = None,
+    given: Sequence[TokenIds] | None = None,
 ) -> Tensor:
     """Runs texts through an encoder, the short ones together and the long ones together.
 
@@ -98,28 +99,35 @@ def encode(
         weights: Tensors to use in the place of the encoder's own, by name.
         precision: Of the matrix products; pooling is in float32 always.
         words: Where the words of each text are, if each word is to have a vector of its own: the mean of its tokens'.
+        given: The text that each text continues, for encoders that read two.
 
     Returns:
         One float32 vector for each text, or for each word of each text, in the given order: (n_vectors, dim).
     """
     if encoder._remembered is None or weights:
-        return _encode(encoder, texts, weights, precision, words)
-    table, keys = encoder._remembered, vector_keys(texts, words)
+        return _encode(encoder, texts, weights, precision, words, given)
+    table, keys = encoder._remembered, vector_keys(texts, words, given)
     missing = {key: row for row, key in enumerate(keys) if key not in table}
     if missing:
         new = [texts[row] for row in missing.values()]
         own = None if words is None else [words[row] for row in missing.values()]
+        continued = None if given is None else [given[row] for row in missing.values()]
         with torch.no_grad():
-            vectors = _encode(encoder, new, None, precision, own)
+            vectors = _encode(encoder, new, None, precision, own, continued)
         table.update(zip(missing, torch.split(vectors, n_vectors(new, own)), strict=True))
     return torch.cat([table[key] for key in keys]) if keys else _nothing(encoder)
 
 
-def vector_keys(texts: Sequence[TokenIds], words: Sequence[WordRanges] | None) -> list[bytes]:
+def vector_keys(
+    texts: Sequence[TokenIds], words: Sequence[WordRanges] | None, given: Sequence[TokenIds] | None = None
+) -> list[bytes]:
     """What tells apart the texts whose vectors differ."""
-    if words is None:
-        return [text.tobytes() for text in texts]
-    return [text.tobytes() + b"words" + each.tobytes() for text, each in zip(texts, words, strict=True)]
+    keys = [text.tobytes() for text in texts]
+    if words is not None:
+        keys = [key + b"words" + each.tobytes() for key, each in zip(keys, words, strict=True)]
+    if given is not None:
+        keys = [key + b"given" + each.tobytes() for key, each in zip(keys, given, strict=True)]
+    return keys
 
 
 def n_vectors(texts: Sequence[TokenIds], words: Sequence[WordRanges] | None) -> list[int]:
@@ -166,19 +174,23 @@ def _encode(
     weights: Mapping[str, Tensor] | None,
     precision: torch.dtype,
     words: Sequence[WordRanges] | None,
+    given: Sequence[TokenIds] | None,
 ) -> Tensor:
+    read = [texts] if given is None else [texts, given]  # what a call reads, side by side
     if weights and rows_name(encoder.token_table) in weights:
-        texts, weights = _over_own_rows(encoder, texts, weights)
-    lengths = np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
+        flat, weights = _over_own_rows(encoder, [text for each in read for text in each], weights)
+        read = [flat[start : start + len(texts)] for start in range(0, len(flat), len(texts))]
+    lengths = np.array([sum(map(len, each)) for each in zip(*read, strict=True)], dtype=np.int64)
     device = next(encoder.parameters()).device
     vectors, order = [], []
     network = twin(encoder) if weights else encoder
     # One context around all calls, so that the weights are cast once.
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         for call in plan_calls(lengths, _TOKENS_PER_CALL.get(device.type, 16_384)):
-            ids, mask = pad([texts[i] for i in call], encoder.vocabulary.pad_id)
-            ids, mask = ids.to(device), mask.to(device)
-            states = functional_call(network, dict(weights), (ids, mask)) if weights else network(ids, mask)
+            padded = [pad([each[i] for i in call], encoder.vocabulary.pad_id) for each in read]
+            tensors = tuple(tensor.to(device) for pair in padded for tensor in pair)
+            mask = tensors[1]
+            states = functional_call(network, dict(weights), tensors) if weights else network(*tensors)
             states = _like_weights(states, encoder)
             vectors.append(
                 encoder.pool(states, mask) if words is None else word_means(states, [words[i] for i in call])
@@ -218,6 +230,27 @@ def run_means(vectors: Tensor, starts: Tensor, widths: Tensor) -> Tensor:
     within = torch.arange(len(run), device=vectors.device) - (widths.cumsum(0) - widths)[run]
     sums = vectors.new_zeros(len(starts), vectors.shape[-1]).index_add(0, run, vectors[starts[run] + within])
     return sums / widths.unsqueeze(-1)
+
+
+def with_weights(encoder: Encoder, weights: Mapping[str, Tensor]) -> Encoder:
+    """An encoder that has some tensors in the place of its own; the encoder itself stays as it is.
+
+    Args:
+        encoder: The encoder.
+        weights: The tensors, by name; of the token table perhaps only the rows whose numbers stand beside them.
+    """
+    made = twin(encoder)
+    table = encoder.token_table
+    for name, tensor in weights.items():
+        if name == rows_name(table):
+            continue
+        if name == table and rows_name(table) in weights:
+            ids = weights[rows_name(table)]
+            tensor = encoder.get_parameter(table).detach().index_copy(0, ids, tensor.detach())
+        parent, _, own = name.rpartition(".")
+        made.get_submodule(parent)._parameters[own] = tensor  # type: ignore[assignment]
+    assert isinstance(made, Encoder)
+    return made
 
 
 def twin(module: nn.Module) -> nn.Module:

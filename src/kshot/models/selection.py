@@ -6,7 +6,7 @@ from torch import nn
 
 from kshot.errors import KshotError
 
-WORDS = "all, none, layers, norm, lora, or top:N for the last N layers"
+WORDS = "all, none, layers, norm, lora, decoder, or top:N for the last N layers"
 
 
 def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
@@ -15,7 +15,7 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
     Args:
         encoder: The encoder.
         moves: `all`; `none`; `layers`, all but the embeddings; `norm`, its LayerNorm tensors; `lora`, its LoRA
-            matrices; `top:N`, its last N layers.
+            matrices; `decoder`, that of an encoder-decoder; `top:N`, its last N layers.
 
     Raises:
         KshotError: If the word is unknown or selects nothing.
@@ -33,6 +33,8 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
             chosen = [name for name in names if name.rpartition(".")[0] in norms]
         case ["lora"]:
             chosen = [name for name in names if name.endswith((".lora_a", ".lora_b"))]
+        case ["decoder"]:
+            chosen = [name for name in names if "decoder." in name]
         case ["top", number] if number.isdigit():
             layer_of = {name: int(found[1]) for name in names if (found := re.search(r"layers?\.(\d+)\.", name))}
             n_layers = max(layer_of.values(), default=-1) + 1

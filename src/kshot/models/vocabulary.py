@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from kshot.errors import KshotError
 
@@ -18,7 +18,7 @@ TokenIds = NDArray[np.int32]
 WordRanges = NDArray[np.int32]
 """The first token of each word of a text and one past its last, shape (n_words, 2)."""
 
-PAD, UNKNOWN = "[PAD]", "[UNK]"
+PAD, UNKNOWN, BEGIN, END = "[PAD]", "[UNK]", "[BEGIN]", "[END]"
 _FILE = "tokenizer.json"
 _MEMO_LIMIT = 200_000
 
@@ -51,6 +51,8 @@ class Vocabulary:
         self.max_length = max_length
         pad = tokenizer.token_to_id(PAD)
         self.pad_id: int = pad if pad is not None else 0
+        begin = tokenizer.token_to_id(BEGIN)
+        self.begin_id: int = begin if begin is not None else self.pad_id  # of texts that are written
         self._memo: dict[str, TokenIds] = {}
         self._sentences: dict[tuple[str, ...], tuple[Window, ...]] = {}
 
@@ -81,6 +83,24 @@ class Vocabulary:
         return cls(tokenizer, max_length)
 
     @classmethod
+    def cased(cls, texts: Sequence[str], *, size: int, max_length: int) -> "Vocabulary":
+        """Learns byte-level BPE for texts that are also written: cased, with tokens where one begins and ends."""
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.normalizer = normalizers.NFC()
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=[PAD, UNKNOWN, BEGIN, END],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        end = tokenizer.token_to_id(END)
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, end)])
+        return cls(tokenizer, max_length)
+
+    @classmethod
     def load(cls, folder: Path, *, max_length: int) -> "Vocabulary":
         """Reads `tokenizer.json` of a folder.
 
@@ -101,6 +121,15 @@ class Vocabulary:
     def save(self, folder: Path) -> None:
         """Writes `tokenizer.json` into a folder."""
         (folder / _FILE).write_text(self.tokenizer.to_str(pretty=True), encoding="utf-8")
+
+    def number_of(self, token: str) -> int:
+        """The number of a token that the vocabulary has."""
+        return int(self.tokenizer.token_to_id(token) or 0)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token numbers, special tokens left out."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text.strip()
 
     @property
     def size(self) -> int:

@@ -94,7 +94,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
 
 def start_learner(recipe: Recipe, dataset: Dataset) -> Learner:
     """Builds the learner of a recipe with its first weights; what does not learn is frozen."""
-    texts = [example.text for example in dataset.train]
+    texts = [text for example in dataset.train for text in example.texts]
     encoder = build_encoder(recipe.encoder, texts, seed=recipe.seed)
     task = build_task(recipe.task.model_dump()).learned_from(dataset.train)
     learner = build_learner(recipe.algorithm, encoder, task, seed=recipe.seed)
@@ -309,7 +309,7 @@ def _best_on_valid(
 ) -> tuple[dict[str, Tensor], float, Learner]:
     """The best of some weights, with class names or without: they, their share of the way, and the learner to use."""
     learners = [learner]
-    if recipe.task.class_names and recipe.validation.choose_names:
+    if getattr(recipe.task, "class_names", False) and recipe.validation.choose_names:
         nameless = build_task(learner.task.settings.model_copy(update={"class_names": False}).model_dump())
         other = build_learner(learner.settings, learner.encoder, nameless)
         other.precision = learner.precision

@@ -1,15 +1,16 @@
 """What a kind of problem is to an algorithm: items, each a vector with a label number."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from itertools import accumulate
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from kshot.data.examples import Example
-from kshot.models.encoder import run_means
+from kshot.models.encoder import Encoder, n_vectors, run_means
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
@@ -55,19 +56,53 @@ class Batch:
         groups: The items of each group.
         words: Where the words of each text are, if each word has a vector of its own; None if each text has one. The
             vectors that `Group.rows` count are those of the words of all texts in order, or of the texts.
+        given: The text that each text continues, as a translation its source; None if they stand alone.
     """
 
     texts: tuple[TokenIds, ...]
     groups: dict[str, Group]
     words: tuple[WordRanges, ...] | None = None
+    given: tuple[TokenIds, ...] | None = None
+
+    @property
+    def tokens(self) -> list[TokenIds]:
+        """All that an encoder reads of it."""
+        return [*self.texts, *(self.given or ())]
+
+    def of_texts(self, chosen: Sequence[int]) -> Self:
+        """The batch with some of its texts, and of its items those whose vectors are theirs."""
+        counts = n_vectors(self.texts, self.words)
+        begins = [0, *accumulate(counts)]
+        kept = torch.tensor([row for text in chosen for row in range(begins[text], begins[text + 1])])
+        place = torch.full((begins[-1],), -1).index_put((kept,), torch.arange(len(kept)))
+        groups = {}
+        for name, group in self.groups.items():
+            part = group.part(torch.nonzero(place[group.rows] >= 0).flatten())
+            groups[name] = replace(part, rows=place[part.rows])
+        return replace(
+            self,
+            texts=tuple(self.texts[i] for i in chosen),
+            groups=groups,
+            words=None if self.words is None else tuple(self.words[i] for i in chosen),
+            given=None if self.given is None else tuple(self.given[i] for i in chosen),
+        )
 
     def part(self, group: str, items: Tensor) -> Self:
         """The batch with some items only of a group, (n_chosen,); its vectors are the same."""
         return replace(self, groups={**self.groups, group: self.groups[group].part(items)})
 
 
-Scorer = Callable[[Batch], dict[str, Tensor]]
-"""Scores the items of a batch: for each of its groups (n_items, n_labels)."""
+class Scorer(Protocol):
+    """Scores items under what was learned from a support."""
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Scores the items of a batch: for each of its groups (n_items, n_labels)."""
+
+    def scores(self, group: str, vectors: Tensor) -> Tensor:
+        """Scores vectors of a group: (n_items, dim) -> (n_items, n_labels)."""
+
+    def network(self) -> Encoder:
+        """The encoder with the weights that were learned."""
 
 
 class Task(ABC):
@@ -76,12 +111,19 @@ class Task(ABC):
     Attributes:
         groups: The kinds of items that it labels, each with a head of its own.
         measures: The names of its scores, the one that decides first.
+        open: Whether labels are the tokens of a vocabulary, most of which no support shows.
         settings: What rebuilds it.
     """
 
     groups: tuple[str, ...]
     measures: ClassVar[tuple[str, ...]]
+    open: ClassVar[bool] = False
     settings: Settings
+
+    @property
+    def kind(self) -> str:
+        """Its name among the kinds of task."""
+        return str(self.settings.model_dump()["kind"])
 
     @abstractmethod
     def collate(
@@ -107,24 +149,27 @@ def join(batches: Sequence[Batch]) -> tuple[Batch, list[Tensor]]:
         A batch of the distinct texts without items, and for each batch which of its vectors are the vectors of that
         batch, (n_vectors,).
     """
-    places: dict[int, int] = {}  # where the vectors of a text begin
+    places: dict[tuple[int, int], int] = {}  # where the vectors of a text begin
     texts: list[TokenIds] = []
     words: list[WordRanges] = []
+    given: list[TokenIds] = []
     n_found = 0
     found = []
     for batch in batches:
         runs = []
         for row, text in enumerate(batch.texts):
             count = 1 if batch.words is None else len(batch.words[row])
-            place = places.setdefault(id(text), n_found)
+            continued = None if batch.given is None else batch.given[row]
+            place = places.setdefault((id(text), id(continued)), n_found)
             if len(places) > len(texts):
                 texts.append(text)
                 words += [] if batch.words is None else [batch.words[row]]
+                given += [] if continued is None else [continued]
                 n_found += count
             runs.append(torch.arange(place, place + count))
         found.append(torch.cat(runs) if runs else torch.empty(0, dtype=torch.int64))
-    whole = batches[0].words is not None if batches else False
-    return Batch(tuple(texts), {}, tuple(words) if whole else None), found
+    has_words, has_given = (batches[0].words is not None, batches[0].given is not None) if batches else (False, False)
+    return Batch(tuple(texts), {}, tuple(words) if has_words else None, tuple(given) if has_given else None), found
 
 
 def group_of(labels: Sequence[int], rows: Sequence[int], n_labels: int, weights: Sequence[float]) -> Group:
