@@ -194,8 +194,8 @@ class Learner(nn.Module):
 
     @property
     def shares_weights(self) -> bool:
-        """Whether the encoder's weights are the same for all tasks, so that episodes are encoded together."""
-        return not self.moves
+        """Whether in training the encoder's weights are the same for all tasks, which are then encoded together."""
+        return not self.moves or self.inner.settings.steps == 0
 
     def _shared_vectors(self, batches: Sequence[Batch]) -> list[Tensor]:
         """Encodes the distinct texts of all batches in one go and deals the vectors out."""

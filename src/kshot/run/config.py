@@ -123,6 +123,7 @@ class Recipe(Settings):
         title: One line for people.
         seed: Decides the first weights, the episodes and the dropout.
         data: See `DataSettings`.
+        start: The folder of a run or learner whose encoder it starts from, whatever `encoder` says; None for `encoder`.
         encoder: See the settings in `kshot.models`; `kind` says which.
         task: See `ClassificationSettings` and `TaggingSettings`; `kind` says which.
         algorithm: See `AlgorithmSettings`.
@@ -134,6 +135,7 @@ class Recipe(Settings):
     title: str = ""
     seed: int = Field(1, ge=0)
     data: DataSettings = DataSettings()
+    start: str | None = None
     encoder: EncoderSettings = PretrainedSettings()
     task: TaskSettings = ClassificationSettings()
     algorithm: AlgorithmSettings = AlgorithmSettings()

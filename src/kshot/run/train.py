@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kshot.artefact import new_folder, save_learner
+from kshot.artefact import load_learner, new_folder, save_learner
 from kshot.calibration import measure_prior
 from kshot.data.augment import build_augmentation
 from kshot.data.catalogue import load_dataset
@@ -95,7 +95,10 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
 def start_learner(recipe: Recipe, dataset: Dataset) -> Learner:
     """Builds the learner of a recipe with its first weights; what does not learn is frozen."""
     texts = [text for example in dataset.train for text in example.texts]
-    encoder = build_encoder(recipe.encoder, texts, seed=recipe.seed)
+    if recipe.start is None:
+        encoder = build_encoder(recipe.encoder, texts, seed=recipe.seed)
+    else:
+        encoder = load_learner(Path(recipe.start))[0].encoder
     task = build_task(recipe.task.model_dump()).learned_from(dataset.train)
     learner = build_learner(recipe.algorithm, encoder, task, seed=recipe.seed)
     chosen = set(select(encoder, recipe.training.trains))
@@ -352,8 +355,9 @@ def _prior_temperature(recipe: Recipe, dataset: Dataset, learner: Learner) -> fl
 
 
 def _about(recipe: Recipe, dataset: Dataset, outcome: Outcome) -> dict[str, object]:
+    measured = {} if outcome.learner.task.open else {"temperature": _prior_temperature(recipe, dataset, outcome.learner)}
     return {
-        "temperature": _prior_temperature(recipe, dataset, outcome.learner),
+        **measured,
         "title": recipe.title,
         "recipe": recipe.model_dump(mode="json"),
         "trained_on": dataset.name,
