@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kshot.adapted import Adapted as Adapted
     from kshot.classifier import AdaptedClassifier as AdaptedClassifier
     from kshot.classifier import Prediction as Prediction
+    from kshot.data.examples import SentencePair as SentencePair
     from kshot.data.examples import TaggedExample as TaggedExample
     from kshot.data.examples import TextExample as TextExample
     from kshot.errors import KshotError as KshotError
@@ -24,19 +25,24 @@ if TYPE_CHECKING:
     from kshot.tagger import AdaptedTagger as AdaptedTagger
     from kshot.tagger import Entity as Entity
     from kshot.tagger import Tagged as Tagged
+    from kshot.translator import AdaptedTranslator as AdaptedTranslator
+    from kshot.translator import Translated as Translated
 
 _PLACES = {
     "Adapted": "kshot.adapted",
     "AdaptedClassifier": "kshot.classifier",
     "AdaptedTagger": "kshot.tagger",
+    "AdaptedTranslator": "kshot.translator",
     "Entity": "kshot.tagger",
     "FewShotClassifier": "kshot.estimator",
     "KshotError": "kshot.errors",
     "MetaLearner": "kshot.meta_learner",
     "Prediction": "kshot.classifier",
+    "SentencePair": "kshot.data.examples",
     "Tagged": "kshot.tagger",
     "TaggedExample": "kshot.data.examples",
     "TextExample": "kshot.data.examples",
+    "Translated": "kshot.translator",
     "load": "kshot.meta_learner",
     "load_task": "kshot.meta_learner",
 }

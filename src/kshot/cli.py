@@ -192,13 +192,17 @@ def adapt(
         typer.Argument(
             metavar="EXAMPLES",
             help="Texts and labels: JSONL, JSON, CSV or TSV. Or sentences and entities: JSONL, CoNLL columns, or text "
-            "with \\[marks](TYPE).",
+            "with \\[marks](TYPE). Or sources and targets: JSONL, JSON, CSV or TSV.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="TASK", help="The task's folder.", show_default=False)],
     bundle: Annotated[
         bool, typer.Option("--bundle", help="Copy the learner into it, so that it can be moved to another machine.")
     ] = False,
+    targets: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Translations, line by line, of the texts in EXAMPLES, a plain text too."),
+    ] = None,
     text: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the text.")] = None,
     label: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the label.")] = None,
     scheme: Annotated[
@@ -206,21 +210,27 @@ def adapt(
     ] = "bio",
     algorithm: AlgorithmOption = None,
 ) -> None:
-    """Learn a task from a file of labelled texts or tagged sentences."""
+    """Learn a task from a file of labelled texts, tagged sentences or sentence pairs."""
     from time import perf_counter
 
+    from kshot.data.pairs import is_pairs, read_pairs
     from kshot.data.readers import is_tagged, read_examples, read_tagged
     from kshot.output import show_adapted
 
     plain = examples.suffix.lower() == ".txt"  # has no labels, so it must mark entities
-    kind = "tagging" if plain or is_tagged(examples) else "classification"
-    if kind == "tagging":
-        support: Sequence[Example] = read_tagged(examples, scheme=scheme)
+    if targets is not None or is_pairs(examples):
+        kind, support = "translation", _as_examples(read_pairs(examples, targets))
+    elif plain or is_tagged(examples):
+        kind, support = "tagging", _as_examples(read_tagged(examples, scheme=scheme))
     else:
-        support = read_examples(examples, text=text, label=label)
+        kind, support = "classification", _as_examples(read_examples(examples, text=text, label=label))
     learner = _learner(run, kind)
     if learner.kind != kind:
-        holds = {"tagging": "tagged sentences", "classification": "labelled texts"}
+        holds = {
+            "tagging": "tagged sentences",
+            "classification": "labelled texts",
+            "translation": "sentence pairs",
+        }
         raise KshotError(f"{examples} holds {holds[kind]}, but {run} learns {learner.kind}; give a learner of {kind}.")
     if algorithm is not None:
         learner = learner.variant(algorithm=algorithm)
@@ -239,10 +249,10 @@ def predict(
         typer.Argument(metavar="FILE", help="Text (one a line), JSONL, JSON, CSV or TSV; - for the standard input."),
     ] = "-",
     format: Annotated[
-        Literal["table", "jsonl", "conll", "displacy"] | None,
+        Literal["table", "jsonl", "text", "conll", "displacy"] | None,
         typer.Option(
             help="A table or coloured text for people, JSONL for programs; for entities also CoNLL columns, or JSONL "
-            "for spaCy's displacy. On a terminal a table if left out.",
+            "for spaCy's displacy; for translations also plain lines of text. On a terminal a table if left out.",
             show_default=False,
         ),
     ] = None,
@@ -253,7 +263,7 @@ def predict(
     field: Annotated[str | None, typer.Option("--text", metavar="FIELD", help="The field with the text.")] = None,
     learner: LearnerOption = None,
 ) -> None:
-    """Label texts, or find entities in them, by an adapted task, as they come."""
+    """Label texts, find entities in them, or translate them by an adapted task, as they come."""
     from kshot.meta_learner import load_task
     from kshot.predictions import prediction_writer
     from kshot.streams import text_blocks
@@ -342,6 +352,11 @@ def algorithms() -> None:
     from kshot.output import show_algorithms
 
     show_algorithms(ALGORITHMS)
+
+
+def _as_examples(read: "Sequence[Example]") -> "Sequence[Example]":
+    """Examples of any kind."""
+    return read
 
 
 def _learner(run: str, kind: str) -> "MetaLearner":

@@ -1,12 +1,14 @@
 """What a user may hand over as texts and labels, and the sentences for what cannot be used."""
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
-from kshot.data.examples import TaggedExample, TextExample
+from kshot.data.examples import SentencePair, TaggedExample, TextExample
 from kshot.data.tags import OUTSIDE, first_problem
-from kshot.errors import KshotError
+from kshot.errors import KshotError, several
+from kshot.models.vocabulary import Vocabulary
 
 
 def check_texts(texts: Iterable[object], *, what: str = "text") -> list[str]:
@@ -143,6 +145,55 @@ def check_tagged_task(examples: Sequence[TaggedExample], classes: Sequence[str])
     if all(tag != OUTSIDE for each in examples for tag in each.tags):
         raise KshotError(
             'Every word is part of an entity, so nothing shows what is none; add a sentence with words tagged "O".'
+        )
+
+
+def check_written(texts: Iterable[object], *, what: str = "text") -> list[str]:
+    """Returns texts that something is to be made of.
+
+    Raises:
+        KshotError: As `check_texts`, or if one is empty or has a control character.
+    """
+    checked = check_texts(texts, what=what)
+    for number, text in enumerate(checked, 1):
+        if not text.strip():
+            raise KshotError(f"{what.capitalize()} {number} is empty; fill it in or leave it out.")
+        for character in text:
+            if unicodedata.category(character) == "Cc" and not character.isspace():
+                raise KshotError(
+                    f"{what.capitalize()} {number} has a control character (U+{ord(character):04X}); take it out."
+                )
+    return checked
+
+
+def check_pairs(sources: Iterable[object], targets: Iterable[object]) -> tuple[SentencePair, ...]:
+    """Pairs texts with their translations.
+
+    Raises:
+        KshotError: As `check_written`, or if there are not as many of the ones as of the others.
+    """
+    given, made = check_written(sources, what="source"), check_written(targets, what="target")
+    if len(given) != len(made):
+        raise KshotError(
+            f"There are {several(len(given), 'source')} and {several(len(made), 'target')}; give one translation of "
+            "each text."
+        )
+    if not given:
+        raise KshotError("There are no sentence pairs to learn from; give at least one.")
+    return tuple(SentencePair(source, target) for source, target in zip(given, made, strict=True))
+
+
+def check_length(text: str, vocabulary: Vocabulary, what: str) -> None:
+    """Refuses a text of which a part would be lost.
+
+    Raises:
+        KshotError: If it has more tokens than are read at once.
+    """
+    n_tokens = vocabulary.length(text)
+    if n_tokens > vocabulary.max_length:
+        raise KshotError(
+            f'{what}, "{shorten(text, 40)}", has {n_tokens} tokens, more than the {vocabulary.max_length} that the '
+            "learner reads at once; split it into sentences."
         )
 
 

@@ -21,11 +21,16 @@ from kshot.models.build import build_encoder
 from kshot.models.pretrained import PretrainedSettings, is_available_offline
 from kshot.tagger import AdaptedTagger
 from kshot.tasks.kinds import build_task, describe_task
+from kshot.translator import AdaptedTranslator
 
 _FILES = (MANIFEST, "encoder.json", "tokenizer.json", "*.safetensors")
 
 
-ADAPTED: dict[str, type[Adapted]] = {"classification": AdaptedClassifier, "tagging": AdaptedTagger}
+ADAPTED: dict[str, type[Adapted]] = {
+    "classification": AdaptedClassifier,
+    "tagging": AdaptedTagger,
+    "translation": AdaptedTranslator,
+}
 """What a learner of each kind of task becomes when it has learned one."""
 
 
@@ -74,8 +79,8 @@ class MetaLearner(
 
     @property
     def kind(self) -> str:
-        """The kind of its tasks: `classification` or `tagging`."""
-        return next(kind for kind, adapted in ADAPTED.items() if isinstance(self.learner.task, adapted.task_type))
+        """The kind of its tasks: `classification`, `tagging` or `translation`."""
+        return self.learner.task.kind
 
     def adapt(
         self,
@@ -87,15 +92,15 @@ class MetaLearner(
         """Learns a task.
 
         Args:
-            examples: What to learn from: texts, or, for a tagger, sentences as lists of words; or `TextExample`s or
-                `TaggedExample`s, which bring their labels.
-            labels: The class of each text, or the tags of each sentence, in BIO. Classes are strings from here on: a
-                number gives its digits.
+            examples: What to learn from: texts, or, for a tagger, sentences as lists of words; or `TextExample`s,
+                `TaggedExample`s or `SentencePair`s, which bring their labels.
+            labels: The class of each text, the tags of each sentence, in BIO, or the translation of each text. Classes
+                are strings from here on: a number gives its digits.
             classes: The classes in the order that columns of probabilities shall have; None for the order in which
                 they come.
 
         Returns:
-            An `AdaptedClassifier` or an `AdaptedTagger`.
+            An `AdaptedClassifier`, `AdaptedTagger` or `AdaptedTranslator`.
 
         Raises:
             KshotError: If what was given does not make a task: one class only, a class without example, not as many
@@ -246,7 +251,7 @@ def load_task(path: str | Path, *, learner: MetaLearner | str | Path | None = No
             was.
 
     Returns:
-        An `AdaptedClassifier` or an `AdaptedTagger`, as it was saved.
+        An `AdaptedClassifier`, `AdaptedTagger` or `AdaptedTranslator`, as it was saved.
 
     Raises:
         KshotError: If the folder is missing, incomplete, damaged or of a newer format, or if its learner is gone or
@@ -273,6 +278,11 @@ def default_learner(kind: str = "classification") -> MetaLearner:
     Raises:
         KshotError: If MiniLM is not on this machine.
     """
+    if kind not in _USUAL:
+        raise KshotError(
+            "MiniLM reads and does not write, so it learns no translation; give the run of a translation recipe, such "
+            "as translation-joint."
+        )
     if not is_available_offline("minilm"):
         raise KshotError(
             "No learner was given, and the default, the pretrained MiniLM, is not on this machine; give a learner, "

@@ -16,9 +16,9 @@ from kshot.errors import several
 
 if TYPE_CHECKING:
     from kshot.adapted import Adapted
-    from kshot.data.dataset import Dataset
+    from kshot.data.dataset import Dataset, PairDataset
     from kshot.data.entries import Entry
-    from kshot.data.examples import Example, TaggedExample, TextExample
+    from kshot.data.examples import Example, SentencePair, TaggedExample, TextExample
     from kshot.data.readers import Finding
     from kshot.meta.algorithms import Algorithm
     from kshot.run.train import Outcome
@@ -63,7 +63,9 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     screen = console()
     way = "all classes" if figures["way"] == "all" else f"{_count(figures['way'])}-way"
     shot = f"{_count(figures['shot'])}-shot"
-    if figures.get("shot_counts") == "sentences":
+    if figures.get("shot_counts") == "pairs":
+        way, shot = "one pair of languages", f"{_count(figures['shot'])} sentence pairs"
+    elif figures.get("shot_counts") == "sentences":
         way, shot = "the types of the support", f"{_count(figures['shot'])} sentences"
     where = f"{figures['data']} ({figures['part']}), {way}, {shot}"
     screen.print(f"[bold]{escape(figures['algorithm'])}[/] on {escape(where)}")
@@ -74,6 +76,8 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     rows.add_row("time of an adaptation", f"{1000 * figures['seconds_per_adaptation']:.1f} ms", "")
     rows.add_row("episodes", str(figures["episodes"]), "")
     screen.print(rows)
+    for signature in figures.get("signatures", ()):
+        screen.print(f"[dim]{escape(signature)}[/]")
 
 
 def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
@@ -89,7 +93,10 @@ def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
 def _what_of(task: "Adapted") -> str:
     """What a task was learned from, in words."""
     from kshot.tagger import AdaptedTagger
+    from kshot.translator import AdaptedTranslator
 
+    if isinstance(task, AdaptedTranslator):
+        return f"to translate from {several(len(task.examples), 'sentence pair')}"
     if isinstance(task, AdaptedTagger):
         return f"{several(len(task.classes), 'type')} of entity from {several(len(task.examples), 'sentence')}"
     counts = sorted(_shown(task).values())
@@ -105,6 +112,7 @@ def _shown(task: "Adapted") -> Counter[str]:
 def show_task(task: "Adapted", folder: Path) -> None:
     """Shows what a task knows."""
     from kshot.classifier import AdaptedClassifier
+    from kshot.translator import AdaptedTranslator
 
     screen = console()
     about = task.learner.about
@@ -113,10 +121,15 @@ def show_task(task: "Adapted", folder: Path) -> None:
     facts.add_row("task", escape(str(folder)))
     facts.add_row("learner", escape(f"{task.learner.learner.settings.name}, {about.get('title') or 'no title'}"))
     facts.add_row("kept in", escape(str(task.learner.home)))
-    facts.add_row("temperature", f"{task.temperature:.3f}")
+    if not isinstance(task, AdaptedTranslator):
+        facts.add_row("temperature", f"{task.temperature:.3f}")
     if isinstance(task, AdaptedClassifier):
         facts.add_row("none of these above", f"{task.scope.threshold:.3f}")
     screen.print(facts)
+    if isinstance(task, AdaptedTranslator):
+        screen.print(f"{several(len(task.examples), 'sentence pair')}, the first:")
+        _show_pairs(screen, task.examples)
+        return
     counts = _shown(task)
     first = {label: example.text for example in reversed(task.examples) for label in example.labels}
     rows = table("class", "examples", "first example", right=["examples"])
@@ -141,10 +154,13 @@ def show_datasets(entries: Sequence["Entry"]) -> None:
 
 def show_dataset(dataset: "Dataset") -> None:
     """Shows a data set."""
-    from kshot.data.dataset import TaggedDataset, TextDataset
+    from kshot.data.dataset import PairDataset, TaggedDataset, TextDataset
 
     screen = console()
     screen.print(f"[bold]{escape(dataset.name)}[/]  {escape(dataset.source)}  {escape(dataset.licence)}")
+    if isinstance(dataset, PairDataset):
+        _show_pair_dataset(screen, dataset)
+        return
     is_tagged = isinstance(dataset, TaggedDataset)
     unit, what, plural = ("sentences", "type", "types") if is_tagged else ("texts", "class", "classes")
     counted = f"mentions a {what}" if is_tagged else f"texts a {what}"
@@ -166,6 +182,23 @@ def show_dataset(dataset: "Dataset") -> None:
         _show_sentences(screen, shown)
     else:
         _show_examples(screen, shown)
+
+
+def _show_pair_dataset(screen: Console, dataset: "PairDataset") -> None:
+    rows = table("part", "pairs", "tasks", "names", right=["pairs", "tasks"])
+    for name in ("train", "valid", "test"):
+        examples = getattr(dataset, name)
+        tasks = dict.fromkeys(example.task for example in examples if example.task)
+        rows.add_row(name, str(len(examples)), str(len(tasks)), escape(", ".join(tasks)))
+    screen.print(rows)
+    _show_pairs(screen, _spread(dataset.train or dataset.test, 5))
+
+
+def _show_pairs(screen: Console, examples: Sequence["SentencePair"], n_shown: int = 5) -> None:
+    rows = table("source", "target")
+    for example in examples[:n_shown]:
+        rows.add_row(escape(" ".join(example.source.split())), escape(" ".join(example.target.split())))
+    screen.print(rows)
 
 
 def _mentions(examples: Sequence["Example"]) -> Counter[str]:

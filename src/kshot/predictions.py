@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from kshot.adapted import Adapted
     from kshot.classifier import Prediction
     from kshot.tagger import Tagged
+    from kshot.translator import Translated
 
-Form = Literal["table", "jsonl", "conll", "displacy"]
+Form = Literal["table", "jsonl", "text", "conll", "displacy"]
 Write = Callable[[Sequence[str], Sequence[Any]], None]
 """Takes texts and their predictions."""
 
@@ -34,7 +35,7 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
         task: What they come from.
         out: A file, which appears when all is written; None for the standard output.
         form: None is a table on a terminal, and JSONL elsewhere. `conll` (a word and its tag a line) and `displacy` (a
-            line of JSON a text, for spaCy's viewer) are for taggers.
+            line of JSON a text, for spaCy's viewer) are for taggers, `text` (a translation a line) for translators.
         top: How many probabilities a line of JSONL has; 0 for all.
 
     Raises:
@@ -67,7 +68,14 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
 def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write]]:
     """The forms that a task's predictions can have."""
     from kshot.tagger import AdaptedTagger
+    from kshot.translator import AdaptedTranslator
 
+    if isinstance(task, AdaptedTranslator):
+        return {
+            "table": _translations_writer,
+            "jsonl": lambda file: _line_writer(file, _translated_row),
+            "text": _plain_writer,
+        }
     if isinstance(task, AdaptedTagger):
         colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(task.classes)}
         return {
@@ -126,12 +134,12 @@ def _table_writer(file: TextIO) -> Write:
     return write
 
 
-def _line_writer(file: TextIO, row_of: Callable[["Tagged"], dict[str, Any]]) -> Write:
+def _line_writer(file: TextIO, row_of: Callable[[Any], dict[str, Any]]) -> Write:
     """A line of JSON a text."""
 
-    def write(texts: Sequence[str], predictions: Sequence["Tagged"]) -> None:
-        for tagged in predictions:
-            file.write(json.dumps(row_of(tagged), ensure_ascii=False) + "\n")
+    def write(texts: Sequence[str], predictions: Sequence[Any]) -> None:
+        for each in predictions:
+            file.write(json.dumps(row_of(each), ensure_ascii=False) + "\n")
         file.flush()
 
     return write
@@ -149,6 +157,36 @@ def _entities_row(tagged: "Tagged") -> dict[str, Any]:
         for each in tagged.entities
     ]
     return {"text": tagged.text, "entities": entities}
+
+
+def _translated_row(translated: "Translated") -> dict[str, Any]:
+    row = {"text": translated.text, "translation": translated.translation, "score": round(translated.score, 6)}
+    return row if translated.ended else {**row, "ended": False}
+
+
+def _plain_writer(file: TextIO) -> Write:
+    """A translation a line, on the line of its text."""
+
+    def write(texts: Sequence[str], predictions: Sequence["Translated"]) -> None:
+        file.write("".join(" ".join(each.translation.split()) + "\n" for each in predictions))
+        file.flush()
+
+    return write
+
+
+def _translations_writer(file: TextIO) -> Write:
+    """Each translation below its text, and how sure it is."""
+    screen = console(file)
+
+    def write(texts: Sequence[str], predictions: Sequence["Translated"]) -> None:
+        for each in predictions:
+            line = Text(" ".join(each.text.split()), "dim")
+            line.append(f"\n  {each.translation}", "not dim bold")
+            line.append(f"  {each.score:.2f}{'' if each.ended else ', cut'}", "not bold dim")
+            screen.print(line)
+        file.flush()
+
+    return write
 
 
 def _conll_writer(file: TextIO) -> Write:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -137,10 +137,16 @@ class Learner(nn.Module):
     def logits(self, state: State, batch: Batch, vectors: Tensor | None = None) -> dict[str, Tensor]:
         """Scores a batch's items under a State: for each of its groups (n_items, n_labels)."""
         vectors = self.vectors(batch, state) if vectors is None else vectors
-        return {
-            name: self._head(name).logits(part_of(state, f"head.{name}"), group.features(vectors))
-            for name, group in batch.groups.items()
-        }
+        with self._products_of_a_vocabulary(vectors.device):
+            return {
+                name: self._head(name).logits(part_of(state, f"head.{name}"), group.features(vectors))
+                for name, group in batch.groups.items()
+            }
+
+    def _products_of_a_vocabulary(self, device: torch.device) -> AbstractContextManager[None]:
+        """Where labels are tokens, the head's matrix product is as large as the encoder's, and as precise."""
+        reduced = self.task.open and self.precision != torch.float32
+        return torch.autocast(device.type, self.precision) if reduced else nullcontext()
 
     def scorer(self, state: State, batch: Batch, vectors: Tensor | None = None) -> Learned:
         """What scores the items of a batch, and others over the same texts, each text being encoded once."""
@@ -332,7 +338,7 @@ class Learner(nn.Module):
         for name, scores in self.logits(state, batch, vectors).items():
             group = batch.groups[name]
             y, weights = group.labels.to(scores.device), group.weights.to(scores)
-            each = F.cross_entropy(scores, y, reduction="none", ignore_index=-1)
+            each = F.cross_entropy(scores.float() if scores.dtype == torch.bfloat16 else scores, y, reduction="none", ignore_index=-1)
             counted = weights * (y >= 0)
             losses.append((each * counted).sum() / counted.sum().clamp_min(1e-12))
         return torch.stack(losses).sum()

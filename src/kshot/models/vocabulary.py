@@ -151,6 +151,12 @@ class Vocabulary:
         memo.update(new)
         return [new[text] if ids is None else ids for text, ids in ((text, found[text]) for text in texts)]
 
+    def length(self, text: str) -> int:
+        """The number of tokens of a text, special tokens included, however many are read."""
+        if 4 * len(text) + 2 <= self.max_length:
+            return len(self.encode([text])[0])
+        return len(self._whole.encode(_readable(text)).ids)
+
     def encode_words(self, sentences: Sequence[tuple[str, ...]]) -> list[tuple[Window, ...]]:
         """Returns the windows of each sentence; the same sentence always gives the same objects.
 

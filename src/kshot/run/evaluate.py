@@ -189,7 +189,12 @@ def evaluate_run(
         "query": query,
         "seed": seed,
     }
-    figures = {**settings, "measures": list(evaluation.measures), **evaluation.summary()}
+    figures = {
+        **settings,
+        "measures": list(evaluation.measures),
+        **evaluation.summary(),
+        "signatures": list(learner.task.signatures()),
+    }
     if json_file is not None:
         each = {
             f"each_{name}": column.tolist()

@@ -355,7 +355,9 @@ def _prior_temperature(recipe: Recipe, dataset: Dataset, learner: Learner) -> fl
 
 
 def _about(recipe: Recipe, dataset: Dataset, outcome: Outcome) -> dict[str, object]:
-    measured = {} if outcome.learner.task.open else {"temperature": _prior_temperature(recipe, dataset, outcome.learner)}
+    measured = (
+        {} if outcome.learner.task.open else {"temperature": _prior_temperature(recipe, dataset, outcome.learner)}
+    )
     return {
         **measured,
         "title": recipe.title,

@@ -135,6 +135,10 @@ class Task(ABC):
     def score(self, scorer: Scorer, batch: Batch, examples: Sequence[Any], classes: Sequence[str]) -> tuple[float, ...]:
         """Predicts the examples of a batch and compares with what is true: a value for each of `measures`."""
 
+    def signatures(self) -> tuple[str, ...]:
+        """What tells others exactly how the measures are computed, where a library says; here nothing."""
+        return ()
+
     def learned_from(self, examples: Iterable[Example]) -> Self:
         """The task with what it takes from the meta-training examples, apart from all learning; here nothing."""
         return self

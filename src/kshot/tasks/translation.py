@@ -76,6 +76,10 @@ class Translation(Task):
             characters_of(network.vocabulary),
         )
 
+    def signatures(self) -> tuple[str, ...]:
+        bleu, chrf = measures()
+        return f"BLEU|{bleu.get_signature()}", f"chrF2|{chrf.get_signature()}"
+
     def score(
         self, scorer: Scorer, batch: Batch, examples: Sequence[SentencePair], classes: Sequence[str]
     ) -> tuple[float, ...]:
