@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from kshot.data.dataset import PARTS, Dataset, TaggedDataset, TextDataset, Unit
-from kshot.data.examples import TaggedExample, TextExample
+from kshot.data.dataset import PARTS, Dataset, PairDataset, TaggedDataset, TextDataset, Unit
+from kshot.data.examples import SentencePair, TaggedExample, TextExample
 from kshot.data.files import TABLE_SUFFIXES, suffix_of
 from kshot.data.normal import normalise
+from kshot.data.pairs import is_pairs, read_pairs
 from kshot.data.readers import read_examples
 from kshot.data.tagged import COLUMN_SUFFIXES, is_tagged, read_tagged
 from kshot.errors import KshotError, did_you_mean
 
-E = TypeVar("E", TextExample, TaggedExample)
+E = TypeVar("E", TextExample, TaggedExample, SentencePair)
 
 PART_NAMES = {
     "train": "train",
@@ -35,13 +36,13 @@ MIN_PER_PART = 2
 
 
 def load_path(path: Path, unit: Unit | None = None) -> Dataset:
-    """Loads a file, or a folder with a file for each part, as a data set of texts or of tagged sentences.
+    """Loads a file, or a folder with a file for each part, as a data set of texts, of tagged sentences or of sentence pairs.
 
-    - A folder has `train`, `valid` (or `dev`, `val`, `validation`) and `test`, each in a format of `read_examples` or
-      of `read_tagged`; one may be missing.
+    - A folder has `train`, `valid` (or `dev`, `val`, `validation`) and `test`, each in a format of `read_examples`, of
+      `read_tagged` or of `read_pairs`; one may be missing.
     - A file whose rows have a field `part` (or `split`) with these names is split by it.
     - Any other file is split by whole classes, 60/20/20, or by whole tasks for unit ``tasks``, or each class by example
-      for unit ``examples``. Tagged sentences are split by whole tasks where they have several, or else one by one. The
+      for unit ``examples``. Tagged sentences and sentence pairs are split by whole tasks where they have several, or else one by one. The
       split depends on the names (or texts) alone, so it stays when rows are put in another order; `Dataset.source` says
       how it was made.
 
@@ -57,15 +58,37 @@ def load_path(path: Path, unit: Unit | None = None) -> Dataset:
     """
     files = _files(path) if path.is_dir() else {"": path}
     made = "parts as in the folder" if path.is_dir() else "parts as in the file"
+    pairs = [file for file in files.values() if is_pairs(file)]
+    if pairs:
+        _refuse_other(path, files, pairs, "sentence pairs", "give that one a source and a target")
+        return _pair_dataset(path, _read(files, read_pairs), unit, made)
     tagged = [file for file in files.values() if is_tagged(file)]
     if not tagged:
         return _text_dataset(path, _read(files, read_examples), unit, made)
-    if other := [file for file in files.values() if file not in tagged]:
-        raise KshotError(
-            f"{path} has tagged sentences in {tagged[0].name} and none in {other[0].name}; tag that one, too, or take "
-            "it away."
-        )
+    _refuse_other(path, files, tagged, "tagged sentences", "tag that one, too")
     return _tagged_dataset(path, _read(files, read_tagged), unit, made)
+
+
+def _refuse_other(path: Path, files: Mapping[str, Path], kept: Sequence[Path], what: str, way_out: str) -> None:
+    """Refuses a folder whose files hold different things."""
+    if other := [file for file in files.values() if file not in kept]:
+        raise KshotError(
+            f"{path} has {what} in {kept[0].name} and none in {other[0].name}; {way_out}, or take it away."
+        )
+
+
+def _pair_dataset(path: Path, examples: list[SentencePair], unit: Unit | None, made: str) -> PairDataset:
+    """Whole tasks in each part where there are several, or else a split by pair."""
+    tasks = {example.task for example in examples}
+    found: Unit = unit or ("tasks" if len(tasks) > 1 and "" not in tasks else "examples")
+    if found == "classes":
+        raise KshotError(f'{path} has sentence pairs, which are of no class; use unit "tasks" or "examples".')
+    if any(not example.part for example in examples):
+        examples, made = _split(path, examples, found)
+    train, valid, test = _parts(examples)
+    dataset = PairDataset(path.name, train, valid, test, found, source=f"{path}, {made}")
+    _refuse_shared(path, dataset)
+    return dataset
 
 
 def _text_dataset(path: Path, examples: list[TextExample], unit: Unit | None, made: str) -> TextDataset:
@@ -198,8 +221,8 @@ def _split(path: Path, examples: Sequence[E], unit: Unit) -> tuple[list[E], str]
     return [replace(each, part=shares[each.task if unit == "tasks" else _group_of(each)]) for each in examples], made
 
 
-def _group_of(example: TextExample | TaggedExample) -> str:
-    """What is split as one: a class; all sentences alike, because one may show several types."""
+def _group_of(example: TextExample | TaggedExample | SentencePair) -> str:
+    """What is split as one: a class; all sentences alike, because one may show several types, or none."""
     return example.label if isinstance(example, TextExample) else ""
 
 

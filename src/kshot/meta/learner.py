@@ -338,7 +338,9 @@ class Learner(nn.Module):
         for name, scores in self.logits(state, batch, vectors).items():
             group = batch.groups[name]
             y, weights = group.labels.to(scores.device), group.weights.to(scores)
-            each = F.cross_entropy(scores.float() if scores.dtype == torch.bfloat16 else scores, y, reduction="none", ignore_index=-1)
+            each = F.cross_entropy(
+                scores.float() if scores.dtype == torch.bfloat16 else scores, y, reduction="none", ignore_index=-1
+            )
             counted = weights * (y >= 0)
             losses.append((each * counted).sum() / counted.sum().clamp_min(1e-12))
         return torch.stack(losses).sum()

@@ -1,0 +1,300 @@
+"""A translator of a new pair of languages from 100, 500 or 2,000 sentence pairs: meta-learned beside what anyone tries.
+
+    python benchmarks/translation.py                            every row
+    python benchmarks/translation.py --rows fine-tuned maml --pairs ron-eng --shots 100
+
+One joint translator of the ten training pairs of Tatoeba is trained by the recipe `translation-joint`. From it, three
+go on for as many updates on as many sentence pairs: joint training, first-order MAML and Reptile. Each row then adapts
+to a new pair (Romanian, Catalan, Norwegian Bokmål, Macedonian into English) from the same draws of its training
+pairs, with the same Adam on 16 pairs a step, stopped by a tenth of the support that is held back; the rate of each row
+is chosen on Danish and Polish. The first sentences of the test part judge, greedily decoded, by BLEU and chrF of
+sacrebleu. One JSON file a row, pair and size is written to --out, with the translations; one that is there is not
+measured again. Differences of rows are by paired bootstrap over the test sentences.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from kshot.artefact import load_learner
+from kshot.data.catalogue import load_dataset
+from kshot.data.dataset import PairDataset
+from kshot.data.examples import Episode, SentencePair
+from kshot.data.pairs import PairSampler
+from kshot.meta.algorithms import build_learner
+from kshot.meta.learner import AlgorithmSettings, Learner
+from kshot.models.decoders import EncoderDecoder
+from kshot.models.encoder import Encoder
+from kshot.run.bootstrap import paired_bootstrap
+from kshot.run.config import load_recipe
+from kshot.run.evaluate import collate
+from kshot.run.train import train
+from kshot.tasks.translation import Translation, corpus_scores, measures
+
+PAIRS = ("ron-eng", "cat-eng", "nob-eng", "mkd-eng")
+VALID_PAIRS = ("dan-eng", "pol-eng")
+SHOTS = (100, 500, 2000)
+RATES = (1e-4, 3e-4, 1e-3)
+UPDATES = 1000  # of each way of going on from the joint translator
+PER_UPDATE = 192  # sentence pairs of an update, whatever the way
+
+# How each way of going on uses the sentence pairs of an update: 2 tasks of 64 + 32, or 12 of 16 without a support.
+GOES_ON: dict[str, list[str]] = {
+    "joint": [
+        "algorithm.name=fine-tuning",
+        "algorithm.inner={steps=0}",
+        "training.episodes_per_step=12",
+        "training.shot=1",
+        "training.query=16",
+    ],
+    "maml": [],
+    "reptile": [
+        "algorithm.name=reptile",
+        "algorithm.inner={steps=6, rate=3e-4, batch=8}",
+        "training.shot=48",
+        "training.query=48",
+        "training.learning_rate=1e-3",
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to a translator of a new pair.
+
+    Attributes:
+        start: What it starts from: a way of going on, `nothing`, or `source` for no translator at all.
+        algorithm: How it adapts.
+        rates: The rates to choose from; none if it takes no steps.
+        test_steps: Steps at most.
+    """
+
+    start: str
+    algorithm: str = "fine-tuning"
+    rates: tuple[float, ...] = RATES
+    test_steps: int = 400
+    inner: Mapping[str, Any] = field(default_factory=dict)
+
+
+ROWS: dict[str, Row] = {
+    "copy the source": Row("source", rates=()),
+    "joint, as it is": Row("joint", rates=(), test_steps=0),
+    "from scratch": Row("nothing", test_steps=1500),
+    "joint, nearest neighbours": Row("joint", "nearest-neighbour", rates=()),
+    "joint, fine-tuned": Row("joint"),
+    "first-order MAML": Row("maml", "first-order-maml"),
+    "Reptile": Row("reptile", "reptile"),
+}
+BEST_BASELINE = "joint, fine-tuned"
+
+
+def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    dataset = load_dataset("tatoeba")
+    assert isinstance(dataset, PairDataset)
+    encoders: dict[str, Encoder] = {}
+    for name in arguments.rows:
+        row = ROWS[name]
+        for shot in arguments.shots:
+            for pair in arguments.pairs:
+                path = arguments.out / f"{slug(name)}-{pair}-{shot}.json"
+                if path.is_file():
+                    continue
+                encoder = None if row.start == "source" else started(row.start, encoders, arguments.runs)
+                rate = chosen_rate(name, encoder, dataset, shot, arguments)
+                figures = {"row": name, "pair": pair, "shot": shot, "rate": rate}
+                figures |= measure(learner_of(row, encoder, rate), dataset, "test", pair, shot, arguments)
+                write(path, figures)
+                print(f"{name:28s} {pair} {shot:5d}  {shown(figures)}", flush=True)
+    show(arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--pairs", nargs="*", default=list(PAIRS), choices=[*PAIRS, *VALID_PAIRS], metavar="PAIR")
+    parser.add_argument("--shots", nargs="*", type=int, default=list(SHOTS))
+    parser.add_argument("--draws", type=int, default=3, help="supports of each pair and size, the same for all rows")
+    parser.add_argument("--queries", type=int, default=300, help="test sentences of a pair")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/translation"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/translation"), help="where the trained ones go")
+    return parser.parse_args()
+
+
+# -- the starts --------------------------------------------------------------------------------------------------------
+
+
+def started(start: str, encoders: dict[str, Encoder], runs: Path) -> Encoder:
+    """The encoder-decoder of a start, trained if it is not yet."""
+    if start not in encoders:
+        first = trained("translation-joint", [], runs / "first")
+        if start == "nothing":
+            assert isinstance(first, EncoderDecoder)
+            with torch.random.fork_rng():
+                torch.manual_seed(1)
+                encoders[start] = EncoderDecoder(first.settings, first.vocabulary)
+        else:
+            changes = [f'start="{runs / "first"}"', f"training.steps={UPDATES}", f"validation.every={UPDATES}"]
+            encoders[start] = trained("translation-maml", [*changes, *GOES_ON[start]], runs / start)
+    return encoders[start]
+
+
+def trained(recipe: str, changes: Sequence[str], folder: Path) -> Encoder:
+    if not (folder / "learner").is_dir():
+        train(load_recipe(recipe, changes), folder, resume=folder.is_dir())
+    return load_learner(folder)[0].encoder
+
+
+def learner_of(row: Row, encoder: Encoder | None, rate: float | None) -> Learner | None:
+    """A learner over a start, that adapts as all of them do."""
+    if encoder is None:
+        return None
+    inner: dict[str, Any] = {}
+    if row.rates:
+        inner = {"rate": rate, "test_steps": row.test_steps, "optimiser": "adam", "order": 1, "batch": 16}
+    elif row.test_steps == 0:
+        inner = {"test_steps": 0}
+    learner = build_learner(AlgorithmSettings(name=row.algorithm, inner=inner), encoder, Translation()).eval()
+    learner.precision = torch.bfloat16
+    return learner
+
+
+# -- the figures -------------------------------------------------------------------------------------------------------
+
+
+def chosen_rate(
+    name: str, encoder: Encoder | None, dataset: PairDataset, shot: int, arguments: argparse.Namespace
+) -> float | None:
+    """The rate of a row that is best on the `valid` pairs."""
+    row = ROWS[name]
+    if not row.rates:
+        return None
+    path = arguments.out / "valid" / f"{slug(name)}-{min(shot, 500)}.json"
+    if not path.is_file():
+        found = {}
+        for rate in row.rates:
+            learner = learner_of(row, encoder, rate)
+            scores = [
+                measure(learner, dataset, "valid", pair, min(shot, 500), arguments, draws=1)["bleu"][0]
+                for pair in VALID_PAIRS
+            ]
+            found[str(rate)] = sum(scores) / len(scores)
+            print(f"{name:28s} rate {rate}: {found[str(rate)]:.1f} BLEU on valid", flush=True)
+        write(path, found)
+    scores = json.loads(path.read_text(encoding="utf-8"))
+    return float(max(scores, key=lambda rate: scores[rate]))
+
+
+def measure(
+    learner: Learner | None,
+    dataset: PairDataset,
+    part: str,
+    pair: str,
+    shot: int,
+    arguments: argparse.Namespace,
+    draws: int | None = None,
+) -> dict[str, Any]:
+    """Adapts to some draws of a pair and translates its test sentences."""
+    figures: dict[str, Any] = {"bleu": [], "chrf": [], "seconds": [], "translations": []}
+    for episode in episodes(dataset, part, pair, shot, draws or arguments.draws, arguments.queries):
+        begin = perf_counter()
+        found = translations(learner, episode, lambda b=begin: figures["seconds"].append(perf_counter() - b))
+        bleu, chrf = corpus_scores(found, [each.target for each in pairs_of(episode.query)])
+        figures["bleu"].append(100 * bleu)
+        figures["chrf"].append(100 * chrf)
+        figures["translations"].append(found)
+    figures["references"] = [each.target for each in pairs_of(episode.query)]
+    return figures
+
+
+def translations(learner: Learner | None, episode: Episode, adapted: Any) -> list[str]:
+    if learner is None:
+        adapted()
+        return [each.source for each in pairs_of(episode.query)]
+    support, query = collate(learner, episode)
+    state = learner.adapt(support)
+    adapted()
+    task = learner.task
+    assert isinstance(task, Translation)
+    assert query.given is not None
+    greedy = task.settings.search.model_copy(update={"beam": 1})
+    found = task.translate(learner.scorer(state, query), query.given, greedy)
+    return [learner.encoder.vocabulary.decode(each.tokens) for each in found]
+
+
+def pairs_of(examples: Sequence[Any]) -> list[SentencePair]:
+    return [each for each in examples if isinstance(each, SentencePair)]
+
+
+def episodes(dataset: PairDataset, part: str, pair: str, shot: int, draws: int, queries: int) -> list[Episode]:
+    """Draws of the support of one pair of languages, and always the same query."""
+    support, asked = dataset.pools(part)
+    own = [each for each in support if each.task == pair]
+    judged = [each for each in asked or () if each.task == pair][:queries]
+    sampler = PairSampler(
+        own, way="all", shot=min(shot, len(own)), query="all", seed=7, n_episodes=draws, query_examples=judged
+    )
+    return [Episode(sampler[i].support, tuple(judged), (), i) for i in range(draws)]
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """The table of what has been measured."""
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.out.glob("*.json"))]
+    found = {(each["row"], each["pair"], each["shot"]): each for each in files}
+    print(*(f"{each.get_signature()}" for each in measures()), sep="\n")
+    for shot in SHOTS:
+        print(f"\n| {shot} pairs, BLEU / chrF | " + " | ".join(PAIRS) + " | seconds |")
+        print("|---|" + "---|" * (len(PAIRS) + 1))
+        for row in ROWS:
+            cells = [found.get((row, pair, shot)) for pair in PAIRS]
+            if not any(cells):
+                continue
+            seconds = [second for each in cells if each for second in each["seconds"]]
+            line = [f"{mean(each['bleu']):.1f} / {mean(each['chrf']):.1f}" if each else "" for each in cells]
+            print(f"| {row} | " + " | ".join(line) + f" | {mean(seconds):.1f} |")
+        for row in ("first-order MAML", "Reptile"):
+            line = []
+            for pair in PAIRS:
+                one, other = found.get((row, pair, shot)), found.get((BEST_BASELINE, pair, shot))
+                if not one or not other:
+                    line.append("")
+                    continue
+                references = [one["references"]] * len(one["translations"])
+                line.append(str(paired_bootstrap(one["translations"], other["translations"], references)))
+            if any(line):
+                print(f"| {row} less {BEST_BASELINE} (BLEU) | " + " | ".join(line) + " | |")
+
+
+def shown(figures: Mapping[str, Any]) -> str:
+    return (
+        f"BLEU {mean(figures['bleu']):5.1f}  chrF {mean(figures['chrf']):5.1f}  {mean(figures['seconds']):6.1f} s"
+        f"  rate {figures['rate']}"
+    )
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def slug(name: str) -> str:
+    return name.lower().replace(", ", "-").replace(" ", "-")
+
+
+def write(path: Path, values: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
