@@ -141,7 +141,7 @@ class Adapted(ABC):
             return {}
         batch = support_batch(self.learner.learner, self.examples, self.classes)
         parts = torch.split(self._vectors, n_vectors(batch.texts, batch.words))
-        return dict(zip(vector_keys(batch.texts, batch.words), parts, strict=True))
+        return dict(zip(vector_keys(batch.texts, batch.words, batch.given), parts, strict=True))
 
     # -- saving --------------------------------------------------------------------------------------------------------
 

@@ -176,6 +176,8 @@ def _encode(
     words: Sequence[WordRanges] | None,
     given: Sequence[TokenIds] | None,
 ) -> Tensor:
+    if not texts:
+        return _nothing(encoder)
     read = [texts] if given is None else [texts, given]  # what a call reads, side by side
     if weights and rows_name(encoder.token_table) in weights:
         flat, weights = _over_own_rows(encoder, [text for each in read for text in each], weights)
@@ -196,8 +198,6 @@ def _encode(
                 encoder.pool(states, mask) if words is None else word_means(states, [words[i] for i in call])
             )
             order.append(call)
-    if not vectors:
-        return _nothing(encoder)
     counts = np.array(n_vectors(texts, words), dtype=np.int64)
     called = np.concatenate(order)  # the texts in the order in which they were encoded
     begins = np.empty(len(texts), dtype=np.int64)
