@@ -156,6 +156,9 @@ def evaluate(
         bool, typer.Option("--all-classes", help="Every class at once; the same as --way all.")
     ] = False,
     algorithm: AlgorithmOption = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Another learner, compared on the same episodes.")
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the figures of every episode here, too.")
     ] = None,
@@ -176,6 +179,7 @@ def evaluate(
         episodes=episodes,
         seed=seed,
         algorithm=algorithm,
+        against=against,
         json_file=json,
     )
     show_figures(figures)

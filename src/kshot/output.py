@@ -73,9 +73,20 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     for name in figures["measures"]:
         key = name.lower().replace(" ", "_")
         rows.add_row(name, f"{100 * figures[key]:.2f} %", f"± {100 * figures[f'{key}_interval']:.2f}")
+    if "against" in figures:
+        for name in figures["measures"]:
+            key = f"{name.lower().replace(' ', '_')}_difference"
+            interval = f"± {100 * figures[f'{key}_interval']:.2f}"
+            rows.add_row(f"{name} less {escape(figures['against'])}", f"{100 * figures[key]:+.2f} points", interval)
     rows.add_row("time of an adaptation", f"{1000 * figures['seconds_per_adaptation']:.1f} ms", "")
     rows.add_row("episodes", str(figures["episodes"]), "")
     screen.print(rows)
+    if "bootstrap" in figures:
+        found = figures["bootstrap"]
+        screen.print(
+            f"Paired bootstrap over the sentences: {found['points']:+.1f} BLEU, 95% of the draws from "
+            f"{found['low']:+.1f} to {found['high']:+.1f}."
+        )
     for signature in figures.get("signatures", ()):
         screen.print(f"[dim]{escape(signature)}[/]")
 

@@ -36,15 +36,15 @@ MIN_PER_PART = 2
 
 
 def load_path(path: Path, unit: Unit | None = None) -> Dataset:
-    """Loads a file, or a folder with a file for each part, as a data set of texts, of tagged sentences or of sentence pairs.
+    """Loads a file, or a folder with a file for each part: texts, tagged sentences or sentence pairs.
 
     - A folder has `train`, `valid` (or `dev`, `val`, `validation`) and `test`, each in a format of `read_examples`, of
       `read_tagged` or of `read_pairs`; one may be missing.
     - A file whose rows have a field `part` (or `split`) with these names is split by it.
     - Any other file is split by whole classes, 60/20/20, or by whole tasks for unit ``tasks``, or each class by example
-      for unit ``examples``. Tagged sentences and sentence pairs are split by whole tasks where they have several, or else one by one. The
-      split depends on the names (or texts) alone, so it stays when rows are put in another order; `Dataset.source` says
-      how it was made.
+      for unit ``examples``. Tagged sentences and sentence pairs are split by whole tasks where they have several, or
+      else one by one. The split depends on the names (or texts) alone, so it stays when rows are put in another order;
+      `Dataset.source` says how it was made.
 
     Args:
         path: The file or folder.

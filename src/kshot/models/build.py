@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, TypeAdapter
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from kshot.models.decoders import EncoderDecoder, EncoderDecoderSettings
 from kshot.models.encoder import Encoder
 from kshot.models.pretrained import PretrainedEncoder, PretrainedSettings, token_embeddings
+from kshot.models.pretrained_seq2seq import PretrainedSeq2Seq, PretrainedSeq2SeqSettings
 from kshot.models.scratch import (
     CNN,
     LSTM,
@@ -25,12 +27,18 @@ from kshot.models.scratch import (
 from kshot.models.vocabulary import Vocabulary
 
 EncoderSettings = Annotated[
-    BagSettings | CNNSettings | LSTMSettings | TransformerSettings | PretrainedSettings | EncoderDecoderSettings,
+    BagSettings
+    | CNNSettings
+    | LSTMSettings
+    | TransformerSettings
+    | PretrainedSettings
+    | EncoderDecoderSettings
+    | PretrainedSeq2SeqSettings,
     Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(EncoderSettings)
 _SCRATCH: dict[str, Any] = {"bag": Bag, "cnn": CNN, "lstm": LSTM, "transformer": Transformer}
-ENCODER_KINDS = (*_SCRATCH, "pretrained", "encoder-decoder")
+ENCODER_KINDS = (*_SCRATCH, "pretrained", "encoder-decoder", "pretrained-seq2seq")
 _CONFIG, _WEIGHTS = "encoder.json", "encoder.safetensors"
 
 
@@ -46,6 +54,8 @@ def build_encoder(settings: EncoderSettings, texts: Sequence[str], *, seed: int)
         torch.manual_seed(seed)
         if isinstance(settings, PretrainedSettings):
             return PretrainedEncoder(settings)
+        if isinstance(settings, PretrainedSeq2SeqSettings):
+            return PretrainedSeq2Seq(settings)
         if isinstance(settings, EncoderDecoderSettings):
             size, longest = settings.source.vocabulary_size, settings.max_length
             return EncoderDecoder(settings, Vocabulary.cased(texts, size=size, max_length=longest))
@@ -63,7 +73,7 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
     """Writes an encoder's settings, weights and vocabulary into a folder."""
     description = {"settings": encoder.settings.model_dump(mode="json"), "architecture": encoder.architecture()}
     (folder / _CONFIG).write_text(json.dumps(description, indent=2, default=str) + "\n", encoding="utf-8")
-    save_file({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}, folder / _WEIGHTS)
+    save_file({name: tensor.contiguous() for name, tensor in _distinct(encoder).items()}, folder / _WEIGHTS)
     encoder.vocabulary.save(folder)
 
 
@@ -77,11 +87,23 @@ def load_encoder(folder: Path) -> Encoder:
             encoder: Encoder = PretrainedEncoder(
                 settings, config=description["architecture"]["config"], vocabulary=vocabulary
             )
+        elif isinstance(settings, PretrainedSeq2SeqSettings):
+            encoder = PretrainedSeq2Seq(settings, config=description["architecture"]["config"], vocabulary=vocabulary)
         elif isinstance(settings, EncoderDecoderSettings):
             encoder = EncoderDecoder(settings, vocabulary)
         else:
             shape = description["architecture"]
             table = torch.empty(shape["n_tokens"], shape["embedding_dim"]) if settings.embeddings is not None else None
             encoder = _SCRATCH[settings.kind](settings, vocabulary, table)
-    encoder.load_state_dict(load_file(folder / _WEIGHTS))
+    saved = load_file(folder / _WEIGHTS)
+    if lacking := set(_distinct(encoder)) - set(saved):
+        raise KeyError(min(lacking))
+    encoder.load_state_dict(saved, strict=set(saved) == set(encoder.state_dict()))
     return encoder
+
+
+def _distinct(encoder: Encoder) -> dict[str, Tensor]:
+    """An encoder's tensors, one that has two names under the first of them."""
+    seen: dict[int, str] = {}
+    tensors = encoder.state_dict()
+    return {name: tensor for name, tensor in tensors.items() if seen.setdefault(tensor.data_ptr(), name) == name}

@@ -26,6 +26,11 @@ class LoRALinear(nn.Module):
         self.lora_b = nn.Parameter(torch.zeros(base.out_features, rank))
         nn.init.kaiming_uniform_(self.lora_a, a=math.sqrt(5))
 
+    @property
+    def weight(self) -> Tensor:
+        """The pretrained matrix; some models look at it."""
+        return self.base.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., n_in) -> (..., n_out)."""
         changed: Tensor = self.base(x) + self.scale * (x @ self.lora_a.T) @ self.lora_b.T

@@ -29,7 +29,7 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
         case ["layers"]:
             chosen = [name for name in names if "embedding" not in name]
         case ["norm"]:
-            norms = [name for name, module in encoder.named_modules() if isinstance(module, nn.LayerNorm)]
+            norms = [name for name, module in encoder.named_modules() if type(module).__name__.endswith("LayerNorm")]
             chosen = [name for name in names if name.rpartition(".")[0] in norms]
         case ["lora"]:
             chosen = [name for name in names if name.endswith((".lora_a", ".lora_b"))]

@@ -19,7 +19,9 @@ from kshot.data.examples import Episode
 from kshot.errors import KshotError
 from kshot.meta.learner import Learner, Pair
 from kshot.meta_learner import load
+from kshot.run.bootstrap import paired_bootstrap
 from kshot.run.config import Count
+from kshot.tasks.translation import Translation
 
 _TIMED_EPISODES = 11
 
@@ -149,6 +151,7 @@ def evaluate_run(
     episodes: int = 600,
     seed: int = 0,
     algorithm: str | None = None,
+    against: Path | None = None,
     json_file: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates a saved learner on a part of a data set.
@@ -164,6 +167,7 @@ def evaluate_run(
         episodes: How many episodes.
         seed: Which episodes.
         algorithm: Another algorithm over the learner's encoder; None for its own.
+        against: The folder of a learner to compare with, which adapts to the same episodes; None for none.
         json_file: Where the figures are written as well.
 
     Returns:
@@ -178,6 +182,7 @@ def evaluate_run(
     dataset = load_dataset(data, split=split)
     sampler = dataset.sampler(part, way=way, shot=shot, query=query, seed=seed, n_episodes=episodes)
     evaluation = evaluate(learner, sampler)
+    compared = {} if against is None else _compared(learner, evaluation, load(against).learner, sampler, against)
     settings: Mapping[str, Any] = {
         "run": str(run),
         "algorithm": learner.settings.name,
@@ -193,6 +198,7 @@ def evaluate_run(
         **settings,
         "measures": list(evaluation.measures),
         **evaluation.summary(),
+        **compared,
         "signatures": list(learner.task.signatures()),
     }
     if json_file is not None:
@@ -202,6 +208,37 @@ def evaluate_run(
         }
         _write_json(json_file, {**figures, **each})
     return figures
+
+
+def _compared(
+    learner: Learner, evaluation: Evaluation, other: Learner, episodes: Sequence[Episode], name: Path
+) -> dict[str, Any]:
+    """The differences to another learner on the same episodes; of translators also by the bootstrap over sentences."""
+    if type(other.task) is not type(learner.task):
+        raise KshotError(f"{name} learns {other.task.kind}, not {learner.task.kind}; compare two of one kind.")
+    theirs = evaluate(other, episodes, time=False)
+    figures: dict[str, Any] = {"against": str(name)}
+    for place, measure in enumerate(evaluation.measures):
+        difference = estimate(evaluation.scores[:, place] - theirs.scores[:, place])
+        key = measure.lower().replace(" ", "_")
+        figures |= {f"{key}_difference": difference.mean, f"{key}_difference_interval": difference.half_width}
+    if isinstance(learner.task, Translation):
+        drawn = [episodes[i] for i in range(len(episodes))]
+        made = [[translations(each, episode) for episode in drawn] for each in (learner, other)]
+        references = [[text for pair in episode.query for text in pair.texts[1:]] for episode in drawn]
+        found = paired_bootstrap(made[0], made[1], references)
+        figures["bootstrap"] = {"points": found.points, "low": found.low, "high": found.high}
+    return figures
+
+
+def translations(learner: Learner, episode: Episode) -> list[str]:
+    """Adapts to the support of an episode and translates the sources of its query."""
+    task = learner.task
+    assert isinstance(task, Translation)
+    support, query = collate(learner, episode)
+    assert query.given is not None
+    found = task.translate(learner.scorer(learner.adapt(support), query), query.given)
+    return [learner.encoder.vocabulary.decode(each.tokens) for each in found]
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
