@@ -53,6 +53,7 @@ class Vocabulary:
         self.pad_id: int = pad if pad is not None else 0
         begin = tokenizer.token_to_id(BEGIN)
         self.begin_id: int = begin if begin is not None else self.pad_id  # of texts that are written
+        tokenizer.encode_special_tokens = begin is not None  # so that "[END]" in a text is five characters
         self._memo: dict[str, TokenIds] = {}
         self._sentences: dict[tuple[str, ...], tuple[Window, ...]] = {}
 
@@ -153,7 +154,7 @@ class Vocabulary:
 
     def length(self, text: str) -> int:
         """The number of tokens of a text, special tokens included, however many are read."""
-        if 4 * len(text) + 2 <= self.max_length:
+        if 12 * len(text) + 2 <= self.max_length:  # NFC makes three characters of four bytes of one at most
             return len(self.encode([text])[0])
         return len(self._whole.encode(_readable(text)).ids)
 
@@ -179,6 +180,7 @@ class Vocabulary:
         """The tokeniser without truncation."""
         whole = Tokenizer.from_str(self.tokenizer.to_str())
         whole.no_truncation()
+        whole.encode_special_tokens = self.tokenizer.encode_special_tokens
         return whole
 
     def _windows(
