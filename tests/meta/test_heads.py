@@ -288,7 +288,7 @@ def test_the_gradient_goes_through_the_fit(name: str, items: Items, queries: Ten
     assert (gradient * way).sum().item() == pytest.approx(numeric.item(), rel=1e-5, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", [name for name, (_, head) in HEADS.items() if not issubclass(head, heads.Output)])
 def test_one_row_each_gives_finite_logits(name: str) -> None:
     settings, make = HEADS[name]
     head = make(settings(), DIM).eval()

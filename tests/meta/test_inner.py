@@ -137,17 +137,17 @@ def test_a_tensor_that_the_loss_does_not_touch_stays() -> None:
     loop = InnerLoop(InnerSettings(steps=2), {"used": (2,), "unused": (2,)})
     start = {"used": torch.ones(2), "unused": torch.ones(2), "other": torch.zeros(1)}
     for differentiable in (False, True):
-        states = loop(lambda state: state["used"].square().sum(), start, n_steps=2, differentiable=differentiable)
+        states = loop(lambda state, _: state["used"].square().sum(), start, n_steps=2, differentiable=differentiable)
         assert torch.allclose(states[-1]["used"], torch.tensor(0.8**2))
         assert torch.equal(states[-1]["unused"], start["unused"])
         assert states[-1]["other"] is start["other"] or torch.equal(states[-1]["other"], start["other"])
-    assert len(loop(lambda state: state["used"].sum(), start, n_steps=2, differentiable=True)) == 3
+    assert len(loop(lambda state, _: state["used"].sum(), start, n_steps=2, differentiable=True)) == 3
 
 
 def test_steps_on_a_quadratic_by_hand() -> None:
     loop = InnerLoop(InnerSettings(steps=3, rate=0.1), {"x": ()})
     theta = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
-    states = loop(lambda state: state["x"] ** 3 / 3, {"x": theta}, n_steps=3, differentiable=True)
+    states = loop(lambda state, _: state["x"] ** 3 / 3, {"x": theta}, n_steps=3, differentiable=True)
     x, slope = 2.0, 1.0
     for state in states:
         assert state["x"].item() == pytest.approx(x, rel=1e-12)

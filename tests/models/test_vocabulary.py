@@ -1,5 +1,6 @@
-"""Vocabularies: every text becomes token numbers, whatever it holds."""
+"""Vocabularies: every text becomes token numbers, whatever it holds, and those of `cased` a text again."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kshot.errors import KshotError
-from kshot.models.vocabulary import PAD, UNKNOWN, Vocabulary
-from toy import corpus
+from kshot.models.vocabulary import BEGIN, END, PAD, UNKNOWN, Vocabulary
+from toy import corpus, sentence_pairs
 
 WORDS = Vocabulary.words(corpus(), size=300, max_length=16)
 BPE = Vocabulary.bpe(corpus(), size=400, max_length=64)
+CASED = Vocabulary.cased([text for each in sentence_pairs(40) for text in each.texts], size=340, max_length=2_000)
 ANY_TEXT = st.text(max_size=80)
 
 
@@ -124,3 +126,52 @@ def test_no_tokenizer_in_the_folder(tmp_path: Path) -> None:
         f"{tmp_path}/tokenizer.json does not exist: "
         "a vocabulary is one tokenizer.json, as Hugging Face tokenizers save it."
     )
+
+
+# -- texts that are written, too ---------------------------------------------------------------------------------------
+
+
+@given(ANY_TEXT | st.lists(st.sampled_from([PAD, BEGIN, END, UNKNOWN, "a", " ", "măr", "Ġ", "Ã"])).map("".join))
+def test_what_is_written_is_what_was_read(text: str) -> None:
+    [ids] = CASED.encode([text])
+    assert CASED.decode(ids) == unicodedata.normalize("NFC", text).strip()
+    assert CASED.length(text) == len(ids)
+    assert ids[-1] == CASED.number_of(END)
+    assert CASED.number_of(UNKNOWN) not in ids
+    assert np.count_nonzero(ids < 4) == 1, "what stands in a text is no special token"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Țară, ÎNCĂ o dată.",
+        "Ѓорѓи 水 नदी ქართული ትግርኛ 👩‍👩‍👧 ﷽",
+        "e\u0301 и\u0306",
+        "tab\tand  two spaces",
+        "\U0001d160",
+    ],
+)
+def test_scripts_of_all_kinds(text: str) -> None:
+    assert CASED.decode(CASED.encode([text])[0]) == unicodedata.normalize("NFC", text)
+
+
+def test_case_is_kept() -> None:
+    lower, upper = CASED.encode(["Mare", "mare"])
+    assert lower.tolist() != upper.tolist()
+
+
+@given(st.text("ab măr水\U0001d160", max_size=40))
+def test_the_length_is_that_of_the_whole_text(text: str) -> None:
+    short = Vocabulary(CASED.tokenizer.from_str(CASED.tokenizer.to_str()), 24)
+    assert short.length(text) == CASED.length(text)
+    assert len(short.encode([text])[0]) == min(24, CASED.length(text))
+    assert short.encode([text])[0][-1] == short.number_of(END), "what is cut ends, too"
+
+
+def test_saved_and_loaded_it_writes_the_same(tmp_path: Path) -> None:
+    CASED.save(tmp_path)
+    again = Vocabulary.load(tmp_path, max_length=CASED.max_length)
+    assert (again.begin_id, again.number_of(END), again.pad_id) == (CASED.begin_id, CASED.number_of(END), CASED.pad_id)
+    for text in ("măr [END] roșu", "水"):
+        assert again.encode([text])[0].tolist() == CASED.encode([text])[0].tolist()
+        assert again.decode(again.encode([text])[0]) == text

@@ -120,5 +120,6 @@ def test_an_unknown_kind_of_task() -> None:
     with pytest.raises(KshotError) as caught:
         build_task({"kind": "clasification"})
     assert str(caught.value) == (
-        'There is no task kind "clasification". Did you mean "classification"? Known: classification, tagging.'
+        'There is no task kind "clasification". Did you mean "classification"? Known: classification, tagging, '
+        "translation."
     )
