@@ -73,7 +73,7 @@ class Batch:
         """The batch with some of its texts, and of its items those whose vectors are theirs."""
         counts = n_vectors(self.texts, self.words)
         begins = [0, *accumulate(counts)]
-        kept = torch.tensor([row for text in chosen for row in range(begins[text], begins[text + 1])])
+        kept = torch.tensor([row for i in chosen for row in range(begins[i], begins[i + 1])], dtype=torch.int64)
         place = torch.full((begins[-1],), -1).index_put((kept,), torch.arange(len(kept)))
         groups = {}
         for name, group in self.groups.items():

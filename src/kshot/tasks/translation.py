@@ -78,6 +78,8 @@ class Translation(Task):
 
     def signatures(self) -> tuple[str, ...]:
         bleu, chrf = measures()
+        for each in (bleu, chrf):
+            each.corpus_score(["a"], [["a"]])  # only then it knows that there is one reference
         return f"BLEU|{bleu.get_signature()}", f"chrF2|{chrf.get_signature()}"
 
     def score(
