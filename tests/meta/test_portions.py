@@ -1,0 +1,65 @@
+"""Portions of a support: every text has its turn, and what is held out is never learned from."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kshot.meta.portions import hold_out, portions
+from kshot.tasks.base import Batch
+from kshot.tasks.translation import Translation
+from toy import sentence_pairs, seq2seq
+
+VOCABULARY = seq2seq().vocabulary
+
+
+def batch_of(n: int) -> Batch:
+    return Translation().collate(sentence_pairs(n), (), VOCABULARY, support=True)
+
+
+def names(batch: Batch) -> list[int]:
+    """What tells its texts apart."""
+    return [id(text) for text in batch.texts]
+
+
+@given(st.integers(1, 20), st.integers(1, 8))
+def test_no_text_comes_again_before_the_round_is_over(n: int, size: int) -> None:
+    batch = batch_of(n)
+    portion = portions(batch, size)
+    if size >= n:
+        assert portion(0) is portion(7) is batch
+        return
+    per_round = n // size
+    rounds = [[portion(r * per_round + place) for place in range(per_round)] for r in range(40)]
+    orders = set()
+    for each in rounds:
+        assert all(len(part.texts) == size for part in each)
+        seen = [name for part in each for name in names(part)]
+        assert len(set(seen)) == len(seen) == per_round * size
+        orders.add(tuple(seen))
+    assert {name for each in rounds for part in each for name in names(part)} == set(names(batch)), "all have a turn"
+    assert len(orders) > 1
+
+
+def test_the_whole_support_is_one_object() -> None:
+    batch = batch_of(5)
+    assert portions(batch, None)(3) is batch
+    assert portions(batch, 5)(3) is batch
+
+
+def test_a_portion_depends_on_its_number_and_the_number_of_texts_alone() -> None:
+    one, other = batch_of(7), batch_of(7)
+    for step in (0, 5, 2, 2):
+        places = [names(batch).index(name) for batch in (one, other) for name in names(portions(batch, 2)(step))]
+        assert places[:2] == places[2:]
+
+
+@given(st.integers(2, 20), st.floats(0.01, 0.99))
+def test_what_is_held_out_is_not_learned_from(n: int, share: float) -> None:
+    batch = batch_of(n)
+    learned_from, held_out = hold_out(batch, share)
+    assert len(held_out.texts) == min(max(round(share * n), 1), n - 1)
+    assert len(learned_from.texts) + len(held_out.texts) == n
+    assert set(names(learned_from)) | set(names(held_out)) == set(names(batch))
+    again, _ = hold_out(batch, share)
+    assert names(again) == names(learned_from)
+    order = {name: place for place, name in enumerate(names(batch))}
+    assert [order[name] for name in names(held_out)] == sorted(order[name] for name in names(held_out))
