@@ -1,0 +1,134 @@
+"""Adapting in the right number of steps, found by pairs that are held out."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from contract import snapshot, translator
+from kshot.meta.learner import Learner
+from kshot.meta.portions import hold_out
+from kshot.meta.state import State
+from kshot.tasks.base import Batch
+from toy import pair, seq2seq, translation_episode
+
+N_STEPS = 8
+
+
+def make(algorithm: str, **inner: Any) -> Learner:
+    settings = {"test_steps": N_STEPS, "batch": 3, "look_every": 1, "patience": 100, "hold_out": 0.3, **inner}
+    return translator(algorithm, seq2seq().double(), inner=settings).double()
+
+
+def support_of(made: Learner, shot: int = 8) -> Batch:
+    return pair(made, translation_episode(shot=shot))[0]
+
+
+def states(algorithm: str, support: Batch, **inner: Any) -> list[State]:
+    """What as many steps make of the pairs that are learned from, each number of steps by itself."""
+    learned_from, _ = hold_out(support, 0.3)
+    return [
+        make(algorithm, **inner, hold_out=0.0, test_steps=n_steps).adapt(learned_from) for n_steps in range(N_STEPS + 1)
+    ]
+
+
+def losses(made: Learner, found: list[State], support: Batch) -> list[float]:
+    _, held_out = hold_out(support, 0.3)
+    with torch.no_grad():
+        return [float(made._loss(state, held_out)) for state in found]
+
+
+def same(one: State, other: State) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rate", "best"),
+    [
+        ("first-order-maml", 0.003, "last"),  # by PyTorch's Adam, in place
+        ("first-order-maml", 0.1, "between"),
+        ("first-order-maml", 5.0, "first"),
+        ("maml", 0.1, "last"),  # step by step
+        ("meta-sgd", 3.0, "between"),
+        ("anil", 0.1, "between"),
+    ],
+)
+def test_the_state_whose_loss_is_lowest(algorithm: str, rate: float, best: str) -> None:
+    made = make(algorithm, rate=rate)
+    support = support_of(made)
+    found = states(algorithm, support, rate=rate)
+    of_each = losses(made, found, support)
+    lowest = of_each.index(min(of_each))
+    assert {0: "first", N_STEPS: "last"}.get(lowest, "between") == best, of_each
+    assert same(made.adapt(support), found[lowest])
+
+
+@pytest.mark.parametrize(("look_every", "looked"), [(2, [0, 2, 4, 6, 8]), (3, [0, 3, 6, 8]), (20, [0, 8])])
+def test_looks_are_as_far_apart_as_is_said_and_the_last_is_at_the_end(look_every: int, looked: list[int]) -> None:
+    made = make("first-order-maml", rate=0.1, look_every=look_every)
+    support = support_of(made)
+    found = states("first-order-maml", support, rate=0.1)
+    of_each = losses(made, found, support)
+    best = min(looked, key=lambda step: of_each[step])
+    assert same(made.adapt(support), found[best])
+
+
+@pytest.mark.parametrize("patience", [1, 2, 4])
+def test_patience(patience: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make("first-order-maml", rate=0.2, patience=patience)
+    support = support_of(made)
+    of_each = losses(made, states("first-order-maml", support, rate=0.2), support)
+    expected, lowest, waited = 0, math.inf, 0
+    for loss in of_each:
+        waited = 0 if loss < lowest else waited + 1
+        lowest = min(loss, lowest)
+        if waited == patience:
+            break
+        expected += 1
+    n_steps = 0
+    of_support = made._support_loss
+
+    def counting(*arguments: Any) -> torch.Tensor:
+        nonlocal n_steps
+        n_steps += 1
+        return of_support(*arguments)
+
+    monkeypatch.setattr(made, "_support_loss", counting)
+    made.adapt(support)
+    assert n_steps == min(expected, N_STEPS)
+    assert patience == 4 or n_steps < N_STEPS
+
+
+@pytest.mark.parametrize("algorithm", ["first-order-maml", "maml", "reptile", "fine-tuning", "anil"])
+def test_the_learner_and_its_gradients_stay(algorithm: str) -> None:
+    made = make(algorithm)
+    before = snapshot(made)
+    gradients = {name: torch.randn_like(tensor) for name, tensor in made.named_parameters()}
+    for name, tensor in made.named_parameters():
+        tensor.grad = gradients[name].clone()
+    state = made.adapt(support_of(made))
+    assert all(torch.equal(before[name], tensor) for name, tensor in made.state_dict().items())
+    for name, tensor in made.named_parameters():
+        assert tensor.grad is not None
+        assert torch.equal(tensor.grad, gradients[name])
+        assert tensor.requires_grad
+    assert not any(tensor.requires_grad for tensor in state.values())
+    own = {tensor.data_ptr() for tensor in made.parameters()}
+    assert not own & {tensor.data_ptr() for tensor in state.values()}
+
+
+def test_nothing_is_held_out_of_one_pair_or_for_no_steps() -> None:
+    made = make("first-order-maml")
+    one = support_of(made, shot=1)
+    assert same(made.adapt(one), make("first-order-maml", hold_out=0.0).adapt(one))
+    start = make("first-order-maml", test_steps=0).adapt(support_of(made))
+    for name, tensor in made.encoder.named_parameters():
+        if name != made.encoder.token_table:
+            assert torch.equal(start[f"encoder.{name}"], tensor)
+
+
+def test_training_learns_from_all_of_the_support() -> None:
+    held, whole = make("first-order-maml"), make("first-order-maml", hold_out=0.0)
+    drawn = pair(held, translation_episode())
+    assert torch.equal(held([drawn]), whole([drawn]))
