@@ -1,6 +1,7 @@
 """Vocabularies: every text becomes token numbers, whatever it holds, and those of `cased` a text again."""
 
 import unicodedata
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -168,10 +169,13 @@ def test_the_length_is_that_of_the_whole_text(text: str) -> None:
     assert short.encode([text])[0][-1] == short.number_of(END), "what is cut ends, too"
 
 
-def test_saved_and_loaded_it_writes_the_same(tmp_path: Path) -> None:
+def test_saved_or_copied_it_writes_the_same(tmp_path: Path) -> None:
     CASED.save(tmp_path)
-    again = Vocabulary.load(tmp_path, max_length=CASED.max_length)
-    assert (again.begin_id, again.number_of(END), again.pad_id) == (CASED.begin_id, CASED.number_of(END), CASED.pad_id)
-    for text in ("măr [END] roșu", "水"):
-        assert again.encode([text])[0].tolist() == CASED.encode([text])[0].tolist()
-        assert again.decode(again.encode([text])[0]) == text
+    CASED.length("măr" * 1_000)
+    for again in (Vocabulary.load(tmp_path, max_length=CASED.max_length), deepcopy(CASED)):
+        numbers = [(each.begin_id, each.number_of(END), each.pad_id) for each in (again, CASED)]
+        assert numbers[0] == numbers[1]
+        for text in ("măr [END] roșu", "水"):
+            assert again.encode([text])[0].tolist() == CASED.encode([text])[0].tolist()
+            assert again.decode(again.encode([text])[0]) == text
+        assert again.length("[END]" * 500) == CASED.length("[END]" * 500) > CASED.max_length

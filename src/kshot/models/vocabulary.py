@@ -1,10 +1,11 @@
 """From a text to token numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,11 @@ class Vocabulary:
         tokenizer.encode_special_tokens = begin is not None  # so that "[END]" in a text is five characters
         self._memo: dict[str, TokenIds] = {}
         self._sentences: dict[tuple[str, ...], tuple[Window, ...]] = {}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """A copy has a tokeniser made anew of its JSON, which does not say how names of special tokens are read."""
+        self.__dict__.update({name: value for name, value in state.items() if name != "_whole"})
+        self.tokenizer.encode_special_tokens = self.tokenizer.token_to_id(BEGIN) is not None
 
     @classmethod
     def words(cls, texts: Sequence[str], *, size: int, max_length: int) -> "Vocabulary":
