@@ -136,7 +136,11 @@ class InnerLoop(nn.Module):
     def _descend_in_place(self, loss_of: Loss, start: State, n_steps: int) -> Iterator[State]:
         """The same by PyTorch's fused Adam, whose steps cost a tenth where millions of weights move."""
         state = {
-            name: tensor.detach().clone().requires_grad_() if name in self.moving else tensor.detach()
+            name: (
+                tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+                if name in self.moving
+                else tensor.detach()
+            )
             for name, tensor in start.items()
         }
         names = [name for name in state if name in self.moving]
@@ -148,7 +152,8 @@ class InnerLoop(nn.Module):
             with torch.enable_grad():
                 gradients = torch.autograd.grad(loss_of(state, step), leaves, allow_unused=True)
             for leaf, gradient in zip(leaves, gradients, strict=True):
-                leaf.grad = gradient
+                # The fused step reads memory as if it lay like the leaf's, and past the end of an expanded gradient.
+                leaf.grad = None if gradient is None else gradient.contiguous()
             optimiser.step()
             yield state
 
