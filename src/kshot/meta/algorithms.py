@@ -191,9 +191,17 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task, *, 
         seed: Decides the first weights of its heads; the global generator is left as it was.
 
     Raises:
-        KshotError: If the algorithm or one of its settings is unknown, or the encoder has tracked batch statistics.
+        KshotError: If the algorithm or one of its settings is unknown, if the encoder is none for such a task, or if it
+            has tracked batch statistics.
     """
     preset = algorithm(settings.name)
+    if task.open != isinstance(encoder, Seq2Seq):
+        can = "cannot write" if task.open else "reads two texts and writes"
+        fitting = "an encoder-decoder" if task.open else "one that reads"
+        raise KshotError(
+            f'An encoder of kind "{encoder.settings.model_dump()["kind"]}" {can}, so it is none for {task.kind}; '
+            f"take {fitting}."
+        )
     if task.open:
         preset = _opened(settings.name, preset, task)
     inner_settings = _checked(InnerSettings, {**preset.inner, **settings.inner}, f"{settings.name}'s inner loop")
