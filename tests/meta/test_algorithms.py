@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from contract import ALGORITHMS
+from contract import ALGORITHMS, TRANSLATING
 from kshot.errors import KshotError
 from kshot.meta.algorithms import HEADS, algorithm, build_learner
 from kshot.meta.heads import Head
@@ -13,7 +13,9 @@ from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.models.encoder import Encoder
 from kshot.models.lora import add_lora
 from kshot.tasks.classification import Classification
-from toy import scratch
+from kshot.tasks.tagging import Tagging
+from kshot.tasks.translation import Translation
+from toy import scratch, seq2seq
 
 
 def make(name: str, encoder: Encoder | None = None, **settings: Any) -> Learner:
@@ -149,3 +151,52 @@ def test_presets_are_their_papers() -> None:
     own = dict(meta_sgd.encoder.named_parameters())
     for name in meta_sgd.moves:
         assert meta_sgd.inner.rates[f"encoder.{name}".replace(".", "/")].shape == own[name].shape
+
+
+# -- open labels -------------------------------------------------------------------------------------------------------
+
+
+def test_what_learns_where_labels_are_open() -> None:
+    assert set(TRANSLATING) == {
+        "matching",
+        "maml",
+        "first-order-maml",
+        "maml++",
+        "anil",
+        "meta-sgd",
+        "reptile",
+        "fine-tuning",
+        "nearest-neighbour",
+    }
+    for name in TRANSLATING:
+        made = build_learner(AlgorithmSettings(name=name), seq2seq(), Translation())
+        settings = made.inner.settings
+        assert bool(made.moves) == bool(settings.steps or settings.test_steps) == (settings.hold_out > 0)
+        assert settings.optimiser == "sgd" or settings.order == 1
+    anil = build_learner(AlgorithmSettings(name="anil"), seq2seq(), Translation())
+    assert all("decoder." in name for name in anil.moves)
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in TRANSLATING])
+def test_what_needs_an_example_of_every_label(name: str) -> None:
+    with pytest.raises(KshotError) as caught:
+        build_learner(AlgorithmSettings(name=name), seq2seq(), Translation())
+    assert str(caught.value) == (
+        f"{name} needs an example of every label, and in translation any token of a vocabulary may come; take one of "
+        "matching, maml, first-order-maml, maml++, anil, meta-sgd, reptile, fine-tuning, nearest-neighbour."
+    )
+
+
+def test_an_encoder_that_does_not_fit_the_task() -> None:
+    with pytest.raises(KshotError) as caught:
+        build_learner(AlgorithmSettings(name="maml"), scratch("cnn"), Translation())
+    assert str(caught.value) == (
+        'An encoder of kind "cnn" cannot write, so it is none for translation; take an encoder-decoder.'
+    )
+    for task, kind in ((Classification(), "classification"), (Tagging(), "tagging")):
+        with pytest.raises(KshotError) as caught:
+            build_learner(AlgorithmSettings(name="maml"), seq2seq(), task)
+        assert str(caught.value) == (
+            f'An encoder of kind "encoder-decoder" reads two texts and writes, so it is none for {kind}; take one that '
+            "reads."
+        )

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor
 
-from contract import DIFFERENTIABLE, ENCODERS, encoder, learner, whole_tensors
+from contract import DIFFERENTIABLE, ENCODERS, encoder, learner, translator, whole_tensors
 from kshot.meta.learner import Learner, Pair
 from kshot.models.encoder import encode
 from kshot.tasks.base import Batch
-from toy import episode, pair, scratch
+from toy import episode, pair, scratch, seq2seq, translation_episode
 
 Array = NDArray[np.float64]
 STEP = 1e-6
@@ -68,6 +68,29 @@ def test_gradient_of_encoder_and_rest(algorithm: str, kind: str, tiny_bert: Path
     check_direction(made, episodes, [name for name in names if name.startswith("encoder.")])
     rest = [name for name in names if not name.startswith("encoder.")]
     if rest:
+        check_direction(made, episodes, rest)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "source", "inner"),
+    [
+        ("maml", "transformer", {"order": 2, "rate": 0.2}),
+        ("maml", "lstm", {"order": 2, "rate": 0.2}),
+        ("maml++", "transformer", {"rate": 0.2}),
+        ("meta-sgd", "transformer", {"rate": 0.2}),
+        ("anil", "transformer", {"optimiser": "sgd", "order": 2, "rate": 0.2, "batch": 2}),
+        ("matching", "transformer", {}),
+    ],
+)
+def test_gradient_where_one_table_reads_and_writes(algorithm: str, source: str, inner: dict[str, Any]) -> None:
+    """The table is the embedding of both sides, which moves by rows, and the output layer, which moves as a whole."""
+    made = translator(algorithm, seq2seq(source).double(), inner=inner).double().train()
+    episodes = [pair(made, translation_episode(seed=seed)) for seed in range(2)]
+    names = [name for name, _ in made.named_parameters()]
+    table = f"encoder.{made.encoder.token_table}"
+    check_direction(made, episodes, [table])
+    check_direction(made, episodes, [name for name in names if name.startswith("encoder.") and name != table])
+    if rest := [name for name in names if not name.startswith("encoder.")]:
         check_direction(made, episodes, rest)
 
 

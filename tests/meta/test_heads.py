@@ -323,3 +323,56 @@ def test_squash_keeps_the_direction_below_length_one() -> None:
     assert squashed[1].tolist() == [0, 0]
     assert squashed[2].norm().item() == pytest.approx(2.5e-7, rel=1e-3)
     assert math.isclose(float(heads.squash(1e6 * x[:1]).norm()), 1.0, rel_tol=1e-9)
+
+
+# -- open labels: the tokens of a vocabulary ---------------------------------------------------------------------------
+
+TABLE = torch.randn(6, DIM, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def tied(head: heads.Output, bias: Tensor | None = None) -> heads.Output:
+    """A head that shares a table of six tokens."""
+    head.tie(lambda: (TABLE, bias))
+    return head
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_output_is_the_layer_of_another(items: Items, queries: Tensor, with_bias: bool) -> None:
+    bias = torch.arange(6, dtype=torch.float64) if with_bias else None
+    head = tied(heads.Output(heads.OutputSettings(), DIM), bias)
+    assert list(head.parameters()) == [], "what it shares is another's"
+    expected = queries.numpy() @ TABLE.numpy().T + (0 if bias is None else bias.numpy())
+    close(score(head, items, queries), expected)
+
+
+@pytest.mark.parametrize("neighbours", [1, 4, 50])
+def test_datastore(items: Items, queries: Tensor, neighbours: int) -> None:
+    """Khandelwal et al. 2021, eq. 2 and 3."""
+    settings = heads.DatastoreSettings(neighbours=neighbours, temperature=0.7, share=0.4)
+    head = tied(heads.Datastore(settings, DIM))
+    items = Items(items.x, torch.tensor([5, 1, 2, 1, 1, 0, 2, 5, 1]), 6, items.weight)
+    keys, tokens = items.x.numpy(), items.y.numpy()
+    expected = np.empty((7, 6))
+    for i, q in enumerate(queries.numpy()):
+        distances = np.array([sum((a - b) ** 2 for a, b in zip(key, q, strict=True)) for key in keys]) / DIM
+        nearest = np.argsort(distances)[:neighbours]
+        votes = np.exp(-distances[nearest] / 0.7)
+        p = np.zeros(6)
+        for token, vote in zip(tokens[nearest], votes / votes.sum(), strict=True):
+            p[token] += vote
+        expected[i] = 0.4 * p + 0.6 * softmax(TABLE.numpy() @ q)
+    logits = score(head, items, queries)
+    close(np.exp(logits), expected)
+    close(np.exp(logits).sum(axis=-1), np.ones(7))
+    assert np.isfinite(logits).all()
+
+
+def test_a_datastore_learns_how_much_to_look(items: Items, queries: Tensor) -> None:
+    head = tied(heads.Datastore(heads.DatastoreSettings(), DIM)).double()
+    assert {name for name, _ in head.named_parameters()} == {"log_temperature", "share_logit"}
+    x = items.x.clone().requires_grad_()
+    head.logits(head.fit(Items(x, items.y, 6, items.weight)), queries)[:, 2].sum().backward()
+    for tensor in (x, *head.parameters()):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+        assert tensor.grad.abs().max() > 0

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from contract import ENCODERS, encoder, learner, whole_tensors
+from contract import ENCODERS, encoder, learner, translator, whole_tensors
 from kshot.meta.inner import InnerLoop, InnerSettings, step_weights
 from kshot.meta.learner import Learner
-from kshot.meta.state import part_of, with_prefix
+from kshot.meta.portions import portions
+from kshot.meta.state import State, part_of, with_prefix
 from kshot.models.encoder import encode
 from kshot.tasks.base import Batch
-from toy import episode, pair, scratch
+from toy import episode, pair, scratch, seq2seq, translation_episode
 
 
 def train_plainly(made: Learner, support: Batch, kind: str, rate: float, n_steps: int) -> Learner:
@@ -186,3 +187,93 @@ def test_names_with_a_prefix() -> None:
     prefixed = with_prefix(tensors, "head")
     assert set(prefixed) == {"head.a", "head.b.c"}
     assert part_of({**prefixed, "header": torch.ones(2), "heads.x": torch.ones(3)}, "head") == tensors
+
+
+# -- Adam, in place and step by step -----------------------------------------------------------------------------------
+
+
+def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes Adam's steps by the formulas of the paper, one State after another, in the place of PyTorch's optimiser."""
+    monkeypatch.setattr(InnerLoop, "_in_place", property(lambda _: False))
+
+
+ADAM: dict[str, Any] = {"optimiser": "adam", "order": 1, "rate": 0.02, "head_rate": 0.05}
+
+
+def test_adam_in_place_is_adam_step_by_step_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = InnerLoop(InnerSettings(steps=5, **ADAM), {"x": (3,), "head.y": (2,), "unused": (1,)})
+    start: State = {
+        "x": torch.randn(3, dtype=torch.float64),
+        "head.y": torch.randn(2, dtype=torch.float64),
+        "unused": torch.ones(1, dtype=torch.float64),
+        "still": torch.full((3,), 2.0, dtype=torch.float64),
+    }
+    before = {name: tensor.clone() for name, tensor in start.items()}
+
+    def loss(state: State, step: int) -> Tensor:
+        of_x = (state["x"] * state["still"] - step).square().sum()
+        return of_x + (of_x * state["head.y"].sum()).sin()
+
+    def path() -> list[State]:
+        return [{k: v.detach().clone() for k, v in each.items()} for each in loop.descend(loss, start, 5)]
+
+    in_place = path()
+    assert len(in_place) == 6
+    x, y = (start[name].clone().requires_grad_() for name in ("x", "head.y"))
+    optimiser = torch.optim.Adam([{"params": [x], "lr": 0.02}, {"params": [y], "lr": 0.05}])
+    for step in range(5):
+        optimiser.zero_grad()
+        loss({**start, "x": x, "head.y": y}, step).backward()
+        optimiser.step()
+    step_by_step(monkeypatch)
+    for one, other in zip(in_place, path(), strict=True):
+        assert one.keys() == other.keys() == start.keys()
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(in_place[-1]["x"], x.detach(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(in_place[-1]["head.y"], y.detach(), rtol=1e-9, atol=1e-12)
+    assert torch.equal(in_place[-1]["unused"], start["unused"])
+    assert all(torch.equal(before[name], tensor) for name, tensor in start.items())
+
+
+@pytest.mark.parametrize("algorithm", ["first-order-maml", "anil", "reptile"])
+def test_adam_in_place_gives_the_same_outer_gradient(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = translator(algorithm, seq2seq().double(), inner=ADAM).double().train()
+    drawn = pair(made, translation_episode())
+    found = []
+    for _ in range(2):
+        made.zero_grad()
+        loss = made([drawn])
+        loss.backward()
+        found.append(
+            (loss.detach(), {name: t.grad.clone() for name, t in made.named_parameters() if t.grad is not None})
+        )
+        step_by_step(monkeypatch)
+    (in_place, of_in_place), (plain, of_plain) = found
+    torch.testing.assert_close(in_place, plain, rtol=1e-9, atol=1e-12)
+    assert of_in_place.keys() == of_plain.keys() == {name for name, _ in made.named_parameters()}
+    for name, gradient in of_plain.items():
+        torch.testing.assert_close(of_in_place[name], gradient, rtol=1e-7, atol=1e-10, msg=name)
+    assert max(float(gradient.abs().max()) for gradient in of_plain.values()) > 1e-3
+
+
+def test_a_step_sees_a_portion_of_the_support() -> None:
+    """As plain training on one portion after another does."""
+    inner = {"batch": 2, "steps": 3, "rate": 0.1, "order": 1, "hold_out": 0.0, "test_steps": None}
+    made = translator("maml", seq2seq().double(), inner=inner).double()
+    support, _ = pair(made, translation_episode(shot=6))
+    tensors = whole_tensors(made, made.adapt(support))
+    network = deepcopy(made.encoder)
+    written = network.get_parameter(network.token_table).detach().clone().requires_grad_()  # parts from the embedding
+    bias = torch.zeros(len(written), dtype=torch.float64, requires_grad=True)
+    moving = [*network.parameters(), written, bias]
+    for step in range(3):
+        part = portions(support, 2)(step)
+        group, vectors = part.groups["token"], encode(network, part.texts, words=part.words, given=part.given)
+        loss = F.cross_entropy(F.linear(group.features(vectors), written, bias), group.labels)
+        for tensor, gradient in zip(moving, torch.autograd.grad(loss, moving), strict=True):
+            tensor.data -= 0.1 * gradient
+    for name, expected in network.named_parameters():
+        torch.testing.assert_close(tensors[f"encoder.{name}"], expected.detach(), rtol=1e-7, atol=1e-9, msg=name)
+    torch.testing.assert_close(tensors["heads.token.weight"], written.detach(), rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(tensors["heads.token.bias"], bias.detach(), rtol=1e-7, atol=1e-9)
