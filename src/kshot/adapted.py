@@ -187,7 +187,8 @@ class Adapted(ABC):
 
     def __repr__(self) -> str:
         name = self.learner.learner.settings.name
-        return f"<{type(self).__name__}: {len(self.classes)} classes, {len(self.examples)} examples, {name}>"
+        classes = f"{len(self.classes)} classes, " if self.classes else ""
+        return f"<{type(self).__name__}: {classes}{len(self.examples)} examples, {name}>"
 
 
 # -- adapting ----------------------------------------------------------------------------------------------------------

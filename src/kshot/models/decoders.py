@@ -226,10 +226,11 @@ class Decoder(nn.Module):
         """One more position: (n, d) -> (n, d), and the memory with it."""
         x = (embedded + self.position.weight[memory.length]).unsqueeze(1)  # (n, 1, d)
         given_mask, *of_source = memory.source
+        seen = None if bool(given_mask.all()) else given_mask[:, None, None, :]  # without a mask attention is faster
         past: list[Tensor] = []
         for number, layer in enumerate(self._layers):
             of = slice(2 * number, 2 * number + 2)
-            x, grown = layer.step(x, memory.past[of], of_source[of], given_mask[:, None, None, :])
+            x, grown = layer.step(x, memory.past[of], of_source[of], seen)
             past += grown
         vectors: Tensor = self.norm(x).squeeze(1)
         return vectors, replace(memory, past=tuple(past), length=memory.length + 1)
@@ -265,7 +266,7 @@ class DecoderLayer(nn.Module):
         return self._rest(x, given, seen)
 
     def step(
-        self, x: Tensor, past: tuple[Tensor, ...], given: list[Tensor], seen: Tensor
+        self, x: Tensor, past: tuple[Tensor, ...], given: list[Tensor], seen: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """As `forward` for one position, (n, 1, d), after those of which `past` has keys and values."""
         query, key, value = self._heads(self.query_key_value(self.attention_norm(x)), 3)
@@ -273,7 +274,7 @@ class DecoderLayer(nn.Module):
         x = x + self.attention_output(_joined(_attend(query, keys, values)))
         return self._rest(x, (given[0], given[1]), seen), (keys, values)
 
-    def _rest(self, x: Tensor, given: tuple[Tensor, Tensor], seen: Tensor) -> Tensor:
+    def _rest(self, x: Tensor, given: tuple[Tensor, Tensor], seen: Tensor | None) -> Tensor:
         (query,) = self._heads(self.cross_query(self.cross_norm(x)), 1)
         x = x + self.dropout(self.cross_output(_joined(_attend(query, *given, mask=seen))))
         x = x + self.dropout(self.narrow(F.gelu(self.widen(self.feed_forward_norm(x)))))

@@ -22,7 +22,7 @@ from kshot.models.utf8 import WHOLE, Characters
 from kshot.models.vocabulary import TokenIds
 from kshot.settings import Settings
 
-_TOKENS_PER_CALL = 1024  # of given texts, in each of their beams
+_TOKENS_PER_CALL = 4096  # of given texts, in each of their beams
 
 
 class SearchSettings(Settings):
@@ -157,10 +157,8 @@ class _Search:
         """Takes one token more; returns the hypotheses of each text that go on, and puts aside those that end."""
         k = self.settings.beam
         vectors, self.memory = self.network.step(self.tokens, self.memory)
-        step = self.scores(vectors).float().log_softmax(dim=-1)  # (n * k, n_tokens)
-        sums = (self.likelihoods.view(-1, 1) + step.masked_fill(~self._allowed(step), -math.inf)).view(
-            len(self.texts), -1
-        )
+        step = self._likelihoods(vectors)  # (n * k, n_tokens)
+        sums = step.add_(self.likelihoods.view(-1, 1)).view(len(self.texts), -1)
         best, places = sums.topk(min(2 * k, sums.shape[1]), dim=-1)  # twice as many, since k of them may end
         opened = []
         for number, (text, likelihoods, found) in enumerate(
@@ -182,18 +180,15 @@ class _Search:
             opened.append(going + [replace(each, likelihood=-math.inf) for each in going[:1] * (k - len(going))])
         return opened
 
-    def _allowed(self, step: Tensor) -> Tensor:
-        """Which tokens may come, (n * k, n_tokens)."""
-        allowed = torch.ones_like(step, dtype=torch.bool) if self.characters is None else self._whole()
+    def _likelihoods(self, vectors: Tensor) -> Tensor:
+        """The log-likelihood of each token, -inf where it must not come: (n * k, dim) -> (n * k, n_tokens)."""
+        step = self.scores(vectors).float().log_softmax(dim=-1)
         for token in {self.network.vocabulary.pad_id, self.network.begin_id} - {self.network.end_id}:
-            allowed[:, token] = False
-        return allowed
-
-    def _whole(self) -> Tensor:
-        assert self.characters is not None
-        allowed = self.characters.allowed(self.states)
-        allowed[:, self.network.end_id] &= self.states == WHOLE
-        return allowed
+            step[:, token] = -math.inf
+        if self.characters is not None:
+            step.masked_fill_(~self.characters.allowed(self.states), -math.inf)
+            step[:, self.network.end_id].masked_fill_(self.states != WHOLE, -math.inf)
+        return step
 
     def _hypothesis(self, row: int, likelihood: float, last: int | None) -> Hypothesis:
         """One that ends; or, with a last token, one that is cut."""

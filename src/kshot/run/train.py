@@ -95,7 +95,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
 def start_learner(recipe: Recipe, dataset: Dataset) -> Learner:
     """Builds the learner of a recipe with its first weights; what does not learn is frozen."""
     texts = [text for example in dataset.train for text in example.texts]
-    if recipe.start is None:
+    if not recipe.start:
         encoder = build_encoder(recipe.encoder, texts, seed=recipe.seed)
     else:
         encoder = load_learner(Path(recipe.start))[0].encoder
