@@ -1,5 +1,6 @@
 """An adapted translator: texts in one language in, texts in another out."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from torch import Tensor
 
 from kshot.adapted import Adapted, Manifest, Vectors, learn_state, support_batch
+from kshot.data.draws import whole_number
 from kshot.data.examples import SentencePair
 from kshot.errors import KshotError
 from kshot.inputs import check_length, check_pairs, check_written
@@ -85,8 +87,13 @@ class AdaptedTranslator(Adapted):
             length_penalty: Above 1 favours longer translations, below 1 shorter ones. None as the learner says.
 
         Raises:
-            KshotError: If one of them is not a text, is empty or is longer than the learner reads at once.
+            KshotError: If one of them is not a text, is empty or is longer than the learner reads at once; or if `beam`
+                or `length_penalty` cannot be used.
         """
+        if beam is not None:
+            whole_number(beam, "beam", 1)
+        if length_penalty is not None and not 0 <= length_penalty < math.inf:
+            raise KshotError(f"length_penalty is {length_penalty!r} but has to be a number from 0.")
         core = self.learner.learner
         task = core.task
         assert isinstance(task, Translation)
