@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from contract import learner as toy_learner
+from contract import translator
 from kshot.artefact import save_learner
 from kshot.cli import main
 from kshot.meta_learner import MetaLearner, load_task
-from toy import scratch
+from toy import scratch, sentence_pairs, seq2seq
 from users import DRAWN, LABELS, QUERIES, meta_learner
 
 KSHOT = (sys.executable, "-c", "import sys; from kshot.cli import main; sys.exit(main())")
@@ -417,3 +418,128 @@ def test_a_learner_of_another_kind(run: Run, tmp_path: Path) -> None:
     assert errors == (
         f"Error: {path} holds tagged sentences, but {where} learns classification; give a learner of tagging.\n"
     )
+
+
+# -- translators -------------------------------------------------------------------------------------------------------
+
+PAIRS = sentence_pairs(5)
+WRITTEN = ["măr roșu", "水 și mare"]
+
+
+@pytest.fixture(scope="module")
+def translating(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, sentence pairs as one file and as two, texts and a task."""
+    folder = tmp_path_factory.mktemp("translation")
+    MetaLearner(translator("first-order-maml", seq2seq()), {"title": "toy"}).save(folder / "run" / "learner")
+    rows = "".join(f"{each.source}\t{each.target}\n" for each in PAIRS)
+    (folder / "pairs.tsv").write_text(f"source\ttarget\n{rows}", encoding="utf-8")
+    (folder / "pairs.ro").write_text("".join(f"{each.source}\n" for each in PAIRS), encoding="utf-8")
+    (folder / "pairs.en").write_text("".join(f"{each.target}\n" for each in PAIRS), encoding="utf-8")
+    (folder / "texts.txt").write_text("\n".join(WRITTEN), encoding="utf-8")
+    assert main(["adapt", str(folder / "run"), str(folder / "pairs.tsv"), "--out", str(folder / "task")]) == 0
+    return folder
+
+
+def test_adapt_to_sentence_pairs(translating: Path, run: Run, tmp_path: Path) -> None:
+    status, output, _ = run("adapt", translating / "run", translating / "pairs.tsv", "--out", tmp_path / "one")
+    assert status == 0
+    assert output.startswith("Learned to translate from 5 sentence pairs in ")
+    words = ("adapt", translating / "run", translating / "pairs.ro", "--targets", translating / "pairs.en")
+    assert run(*words, "--out", tmp_path / "two")[0] == 0
+    one, two = load_task(tmp_path / "one"), load_task(tmp_path / "two")
+    assert one.examples == two.examples == tuple(PAIRS)
+    assert one.predict(WRITTEN) == two.predict(WRITTEN)
+
+
+def test_adapt_to_sides_of_different_lengths(translating: Path, run: Run, tmp_path: Path) -> None:
+    short = tmp_path / "short.en"
+    short.write_text("apple\n", encoding="utf-8")
+    words = ("adapt", translating / "run", translating / "pairs.ro", "--targets", short)
+    status, output, errors = run(*words, "--out", tmp_path / "task")
+    assert (status, output) == (2, "")
+    assert errors == (
+        f"Error: {translating / 'pairs.ro'} has 5 lines and {short} has 1; a line of one is the translation of the "
+        "same line of the other, so give them as many.\n"
+    )
+    assert not (tmp_path / "task").exists()
+
+
+def test_adapt_a_learner_of_something_else_to_sentence_pairs(translating: Path, run: Run, tmp_path: Path) -> None:
+    save_learner(meta_learner().learner, tmp_path / "run", about={})
+    pairs = translating / "pairs.tsv"
+    status, _, errors = run("adapt", tmp_path / "run", pairs, "--out", tmp_path / "task")
+    assert status == 2
+    assert errors == (
+        f"Error: {pairs} holds sentence pairs, but {tmp_path / 'run'} learns classification; give a learner of "
+        "translation.\n"
+    )
+    (tmp_path / "own.csv").write_text("text,label\na,b\nc,d\n")
+    status, _, errors = run("adapt", translating / "run", tmp_path / "own.csv", "--out", tmp_path / "task")
+    assert status == 2
+    assert errors == (
+        f"Error: {tmp_path / 'own.csv'} holds labelled texts, but {translating / 'run'} learns translation; give a "
+        "learner of classification.\n"
+    )
+    status, _, errors = run("adapt", "minilm", pairs, "--out", tmp_path / "task")
+    assert status == 2
+    assert errors == (
+        "Error: MiniLM reads and does not write, so it learns no translation; give the run of a translation recipe, "
+        "such as translation-joint.\n"
+    )
+
+
+def test_predict_translations(translating: Path, run: Run, tmp_path: Path) -> None:
+    expected = load_task(translating / "task").predict(WRITTEN)
+    words = ("predict", translating / "task", translating / "texts.txt")
+    status, output, _ = run(*words)
+    assert status == 0
+    rows = rows_of(output)
+    assert [(row["text"], row["translation"]) for row in rows] == [(each.text, each.translation) for each in expected]
+    assert [row["score"] for row in rows] == [round(each.score, 6) for each in expected]
+    plain = "".join(" ".join(each.translation.split()) + "\n" for each in expected)
+    assert run(*words, "--format", "text")[:2] == (0, plain)
+    assert run(*words, "--format", "text", "--out", tmp_path / "out.txt")[:2] == (0, "")
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8") == plain
+    status, output, _ = run(*words, "--format", "table")
+    assert status == 0
+    assert all(text in output for text in WRITTEN)
+
+
+def test_translations_of_the_standard_input(translating: Path, run: Run) -> None:
+    from_file = run("predict", translating / "task", translating / "texts.txt")[1]
+    assert run("predict", translating / "task", "-", given="\n".join(WRITTEN))[1] == from_file
+    given = "".join(json.dumps({"text": text}) + "\n" for text in WRITTEN)
+    assert run("predict", translating / "task", given=given)[1] == from_file
+
+
+def test_translations_have_no_tags(translating: Path, place: Path, run: Run) -> None:
+    status, _, errors = run("predict", translating / "task", translating / "texts.txt", "--format", "conll")
+    assert status == 2
+    assert errors == 'Error: --format cannot be "conll" for this task; it takes table, jsonl, text.\n'
+    status, _, errors = run("predict", place / "task", place / "texts.txt", "--format", "text")
+    assert status == 2
+    assert errors == 'Error: --format cannot be "text" for this task; it takes table, jsonl.\n'
+
+
+def test_a_long_line_to_translate(translating: Path, run: Run) -> None:
+    status, output, errors = run("predict", translating / "task", "-", given="măr " * 2_500)
+    assert (status, output) == (2, "")
+    assert errors.startswith(f'Error: Text 1, "{"măr " * 9}măr…", has ')
+    assert errors.endswith("more than the 32 that the learner reads at once; split it into sentences.\n")
+
+
+def test_task_show_of_sentence_pairs(translating: Path, run: Run) -> None:
+    status, output, _ = run("task", "show", translating / "task")
+    assert status == 0
+    for word in ("first-order-maml", "5 sentence pairs", PAIRS[0].source, PAIRS[0].target):
+        assert word in output
+
+
+def test_data_show_of_sentence_pairs(run: Run, tmp_path: Path) -> None:
+    rows = "".join(f"{each.source}\t{each.target}\n" for each in sentence_pairs(20))
+    (tmp_path / "own.tsv").write_text(f"source\ttarget\n{rows}", encoding="utf-8")
+    status, output, _ = run("data", "show", tmp_path / "own.tsv")
+    assert status == 0
+    lines = [line.split()[:2] for line in output.splitlines() if line.strip()]
+    assert ["train", "12"] in lines
+    assert ["test", "4"] in lines

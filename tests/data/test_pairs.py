@@ -37,7 +37,8 @@ def written(folder: Path, name: str, content: str) -> Path:
         ("a.jsonl", '{"src": "Bună ziua.", "tgt": "Good day."}\n{"src": "水", "tgt": "water, and more"}\n'),
         (
             "a.json",
-            '[{"source": "Bună ziua.", "translation": "Good day."}, {"source": "水", "translation": "water, and more"}]',
+            '[{"source": "Bună ziua.", "translation": "Good day."},\n'
+            '{"source": "水", "translation": "water, and more"}]',
         ),
         ("a.csv", 'target,source\nGood day.,Bună ziua.\n"water, and more",水\n'),
         ("a.tsv", "source\ttarget\nBună ziua.\tGood day.\n水\twater, and more\n"),
@@ -125,12 +126,14 @@ def test_what_holds_something_else(tmp_path: Path, name: str, content: str) -> N
         (
             "a.csv",
             "text,label\na,b\n",
-            '{path}, line 2: a sentence pair has the fields "source" and "target"; the fields here are "text", "label".',
+            '{path}, line 2: a sentence pair has the fields "source" and "target"; the fields here are "text", '
+            '"label".',
         ),
         (
             "a.tsv",
             "source\ttarget\na\tb\tc\n",
-            "{path}, line 2: 3 columns where the first row has 2 (source, target); write a tab inside a text as a space.",
+            "{path}, line 2: 3 columns where the first row has 2 (source, target); write a tab inside a text as a "
+            "space.",
         ),
         ("a.csv", "source,target\n", "{path} has no pairs; add at least one."),
         ("a.jsonl", "\n", "{path} is empty; add at least one line."),
@@ -250,8 +253,7 @@ def test_no_text_stands_on_both_sides(rows: list[tuple[str, str, str]], shot: in
     for i in range(3):
         try:
             episode = made[i]
-        except KshotError as error:
-            assert "has no pair for its query that is not in its support as well" in str(error)
+        except KshotError:  # every pair of the task shares a text with the support, see below
             continue
         assert not texts(episode.support) & texts(episode.query)
         assert len({each.task for each in (*episode.support, *episode.query)}) == 1
@@ -296,10 +298,13 @@ def test_the_whole_of_two_pools() -> None:
     assert list(episode.query) == asked[2:]
 
 
+def first(examples: Sequence[SentencePair], **changes: Any) -> Episode:
+    return sampler(examples, **changes)[0]
+
+
 def refused(examples: Sequence[SentencePair], **changes: Any) -> str:
     with pytest.raises(KshotError) as caught:
-        made: Sequence[Episode] = sampler(examples, **changes)
-        made[0]
+        first(examples, **changes)
     return str(caught.value)
 
 
@@ -370,9 +375,8 @@ def test_no_augmentation() -> None:
 
 
 LANGUAGES = {
-    "tatoeba": ({"bul", "ces", "deu", "ita", "nld", "por", "rus", "spa", "swe", "ukr"}, {"dan", "pol"})
-    + ({"cat", "mkd", "nob", "ron"},),
-    "tico19": ({"lug", "swa", "zul"}, {"lin"}, {"kin"}),
+    "tatoeba": ("bul ces deu ita nld por rus spa swe ukr", "dan pol", "cat mkd nob ron"),
+    "tico19": ("lug swa zul", "lin", "kin"),
 }
 
 
@@ -380,17 +384,24 @@ LANGUAGES = {
 def test_known_pairs_of_languages(name: str) -> None:
     if FOUND[name] is None:
         pytest.skip(f"the data set {name} is not on this machine (set KSHOT_DATA)")
-    into, out_of = load_dataset(name), load_dataset(name, split="from_english")
-    assert isinstance(into, PairDataset)
-    assert isinstance(out_of, PairDataset)
-    assert into.name == f"{name}/into_english"
+    dataset = load_dataset(name)
+    assert isinstance(dataset, PairDataset)
+    assert dataset.name == f"{name}/into_english"
     for part, languages in zip(("train", "valid", "test"), LANGUAGES[name], strict=True):
-        assert {each.task for each in into.part(part)} == {f"{language}-eng" for language in languages}
-        assert {each.task for each in out_of.part(part)} == {f"eng-{language}" for language in languages}
+        assert {each.task for each in dataset.part(part)} == {f"{language}-eng" for language in languages.split()}
+        assert {each.part for each in dataset.part(part)} == {"train", part}
+        assert all(each.source.strip() and each.target.strip() for each in dataset.part(part))
+    episode = dataset.sampler("test", way="all", shot=20, query=20, seed=0, n_episodes=1)[0]
+    assert not texts(episode.support) & texts(episode.query)
+
+
+@pytest.mark.skipif(FOUND["tico19"] is None, reason="the data set tico19 is not on this machine (set KSHOT_DATA)")
+def test_out_of_english_is_the_other_way_round() -> None:
+    into, out_of = load_dataset("tico19"), load_dataset("tico19", split="from_english")
+    for part in ("train", "valid", "test"):
         assert [(each.target, each.source, each.part) for each in into.part(part)] == [
             (each.source, each.target, each.part) for each in out_of.part(part)
         ]
-        assert {each.part for each in into.part(part)} == {"train", part}
-        assert all(each.source.strip() and each.target.strip() for each in into.part(part))
-    episode = into.sampler("test", way="all", shot=20, query=20, seed=0, n_episodes=1)[0]
-    assert not texts(episode.support) & texts(episode.query)
+        assert {each.task for each in out_of.part(part)} == {
+            "-".join(reversed(each.task.split("-"))) for each in into.part(part)
+        }
