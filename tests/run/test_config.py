@@ -72,4 +72,7 @@ def test_an_unknown_kind_of_encoder_lists_the_known(tmp_path: Path) -> None:
     path.write_text('[encoder]\nkind = "gru"\n', encoding="utf-8")
     with pytest.raises(KshotError) as refusal:
         load_recipe(str(path))
-    assert str(refusal.value) == f'{path}: "encoder" needs a kind, one of bag, cnn, lstm, transformer, pretrained.'
+    assert str(refusal.value) == (
+        f'{path}: "encoder" needs a kind, one of bag, cnn, lstm, transformer, pretrained, encoder-decoder, '
+        "pretrained-seq2seq."
+    )

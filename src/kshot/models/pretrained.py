@@ -1,4 +1,4 @@
-"""Pretrained encoders: the one file that knows transformers, and where a model's name leads."""
+"""Pretrained encoders, and where a model's name leads; with `pretrained_seq2seq`, the files that know transformers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

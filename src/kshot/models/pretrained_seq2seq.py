@@ -1,5 +1,7 @@
 """Any Hugging Face `AutoModelForSeq2SeqLM` as an encoder-decoder."""
 
+from functools import cached_property
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -126,11 +128,17 @@ class PretrainedSeq2Seq(Seq2Seq):
             input_ids=tokens.unsqueeze(1),
             encoder_hidden_states=states,
             encoder_attention_mask=given_mask.long(),
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache_argument: cache},
         ).last_hidden_state
         past, cross = _tensors(cache.self_attention_cache), _tensors(cache.cross_attention_cache)
         return self.scale * vectors[:, -1], Memory(past, (given_mask, states, *cross), memory.length + 1)
+
+    @cached_property
+    def _cache_argument(self) -> str:
+        """What the decoder calls its cache: older versions of transformers have another word."""
+        taken = signature(type(self.model.get_decoder()).forward).parameters
+        return "cache" if "cache" in taken else "past_key_values"
 
     def architecture(self) -> dict[str, object]:
         config: dict[str, object] = self.model.config.to_dict()
