@@ -7,8 +7,8 @@ The sources are the training domains of `ner_domains` (news, Wikipedia, social m
 are chosen on its `valid` domain (literature); the targets are finance (sec_filings), medicine (bc5cdr, anem), science
 and music. The supports are drawn from a target's train part, the same for all rows; --queries sentences of its test
 part, the same every time, judge by micro F1 of whole entities. Every row starts from MiniLM; those that learn from the
-sources see as many of their sentences, in as many updates. One JSON file a row and target is written to --out; one that
-is there is not measured again.
+sources see as many of their sentences, in as many updates. One JSON file a row and target is written to --out; what it
+holds already is not measured again.
 """
 
 import argparse
@@ -109,13 +109,13 @@ def main() -> None:
         learner: Learner | None = None
         for target in arguments.targets:
             path = arguments.out / f"{name.replace(', ', '-').replace(' ', '-')}-{target}.json"
-            if path.is_file():
-                continue
-            learner = learner or prepared(ROWS[name], sources, arguments)
-            figures = {"row": name, "target": target, **measure(learner, target, arguments)}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-            print(name, target, *(f"{shot}: {f1[0]:.1f} ± {f1[1]:.1f}" for shot, f1 in shown(figures)), flush=True)
+            figures = read(path) if path.is_file() else {"row": name, "target": target}
+            for shot in (each for each in arguments.shots if str(each) not in figures):
+                learner = learner or prepared(ROWS[name], sources, arguments)
+                figures[str(shot)] = measure(learner, target, shot, arguments)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+                print(name, target, *(f"{shot}: {f1[0]:.1f} ± {f1[1]:.1f}" for shot, f1 in shown(figures)), flush=True)
     show(arguments.out)
 
 
@@ -255,27 +255,23 @@ class Fixed:
         return self.episodes[i]
 
 
-def measure(learner: Learner, target: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """F1 of each draw, and the time of an adaptation, for each number of sentences."""
+def measure(learner: Learner, target: str, shot: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """F1 of each draw of some sentences, and the time of an adaptation."""
     name, split = TARGETS[target]
     dataset = load_dataset(name, split=split)
-    figures: dict[str, Any] = {
-        "draws": arguments.draws,
-        "queries": min(arguments.queries, len(dataset.test)),
-        "precision": arguments.precision,
-    }
     learner.precision = getattr(torch, arguments.precision)
     begin = perf_counter()
     with nullcontext() if learner.moves else learner.encoder.remembering():  # the queries are encoded once
-        for shot in arguments.shots:
-            result: Evaluation = evaluate(learner, Fixed(dataset, shot, arguments.draws, arguments.queries))
-            figures[str(shot)] = {
-                "f1": [round(float(value), 5) for value in result.scores[:, 0]],
-                "precision": 100 * result.of("precision").mean,
-                "recall": 100 * result.of("recall").mean,
-                "seconds_to_adapt": result.seconds,
-            }
-    return {**figures, "seconds": perf_counter() - begin}
+        result: Evaluation = evaluate(learner, Fixed(dataset, shot, arguments.draws, arguments.queries))
+    return {
+        "f1": [round(float(value), 5) for value in result.scores[:, 0]],
+        "precision": 100 * result.of("precision").mean,
+        "recall": 100 * result.of("recall").mean,
+        "seconds_to_adapt": result.seconds,
+        "queries": min(arguments.queries, len(dataset.test)),
+        "arithmetic": arguments.precision,
+        "seconds": perf_counter() - begin,
+    }
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------

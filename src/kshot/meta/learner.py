@@ -1,7 +1,8 @@
 """The learner: an encoder, a head for each group of items, and an inner loop, bound to one kind of task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import cycle, repeat
 from typing import Any
 
 import torch
@@ -189,8 +190,9 @@ class Learner(nn.Module):
         of the episode.
         """
         start = self._start(support, None, [query])
+        parts, others = self._parts(support), self._parts(query)
         end = self.inner(
-            lambda state: self._loss(state, support) + self._loss(state, query),
+            lambda state: self._loss(state, next(parts)) + self._loss(state, next(others)),
             start,
             n_steps=self.inner.settings.steps,
             differentiable=False,
@@ -205,26 +207,38 @@ class Learner(nn.Module):
         n_steps = settings.steps if differentiable or settings.test_steps is None else settings.test_steps
         with torch.set_grad_enabled(differentiable):
             start = self._start(support, vectors)
+        parts = self._parts(support)
         states: list[State] = self.inner(
-            lambda state: self._support_loss(state, support, vectors),
+            lambda state: self._support_loss(state, next(parts), vectors),
             start,
             n_steps=n_steps,
             differentiable=differentiable,
         )
-        if not self._refits or (len(states) == 1 and differentiable):
+        if not self.refits or (len(states) == 1 and differentiable):
             return states
         with torch.set_grad_enabled(differentiable):
             wanted = states if self.inner.settings.multi_step else states[-1:]
             return states[: -len(wanted)] + [self._refitted(state, support)[0] for state in wanted]
 
+    def _parts(self, batch: Batch) -> Iterator[Batch]:
+        """What each inner step looks at: the whole batch, or every n-th of its texts in turn.
+
+        Taking every n-th text, and not a run of them, gives each part some of every class where texts are sorted.
+        """
+        size = self.inner.settings.batch
+        n_parts = 1 if size is None or not self.moves else -(-len(batch.texts) // size)
+        if n_parts == 1:
+            return repeat(batch)
+        return cycle([batch.of_texts(range(part, len(batch.texts), n_parts)) for part in range(n_parts)])
+
     def _support_loss(self, state: State, support: Batch, vectors: Tensor | None) -> Tensor:
         """What the inner loop descends; heads that are fitted in one go follow the encoder."""
-        if self._refits:
+        if self.refits:
             state, vectors = self._refitted(state, support)
         return self._loss(state, support, vectors)
 
     @property
-    def _refits(self) -> list[str]:
+    def refits(self) -> list[str]:
         """The groups whose heads look at vectors, and do not move, while the encoder does."""
         moving = bool(self.moves) and self.inner.settings.steps > 0
         return [name for name in self.task.groups if moving and self._head(name).looks and not self._head(name).moving]
@@ -232,7 +246,7 @@ class Learner(nn.Module):
     def _refitted(self, state: State, support: Batch) -> tuple[State, Tensor]:
         """The State with those heads fitted to the vectors of its encoder, and these vectors."""
         vectors = self.vectors(support, state)
-        return state | self._fitted(support, vectors, self._refits), vectors
+        return state | self._fitted(support, vectors, self.refits), vectors
 
     def _start(self, support: Batch, vectors: Tensor | None, seen: Sequence[Batch] = ()) -> State:
         """phi_0: the tensors of the encoder that move, and the heads fitted to the support.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kshot.data.examples import Example
-from kshot.models.encoder import run_means
+from kshot.models.encoder import n_vectors, run_means
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
@@ -64,6 +64,22 @@ class Batch:
     def part(self, group: str, items: Tensor) -> Self:
         """The batch with some items only of a group, (n_chosen,); its vectors are the same."""
         return replace(self, groups={**self.groups, group: self.groups[group].part(items)})
+
+    def of_texts(self, chosen: Sequence[int]) -> Self:
+        """The batch of some of its texts, their numbers rising, with the items whose vectors are all of theirs."""
+        counts = torch.tensor(n_vectors(self.texts, self.words), dtype=torch.int64)
+        numbers = torch.zeros(len(counts), dtype=torch.int64)
+        numbers[list(chosen)] = 1
+        kept = torch.repeat_interleave(numbers, counts)  # 1 for each vector that stays
+        before = torch.cat([torch.zeros(1, dtype=torch.int64), kept.cumsum(0)])  # how many stay before each
+        groups = {}
+        for name, group in self.groups.items():
+            widths = torch.ones_like(group.rows) if group.widths is None else group.widths
+            whole = before[group.rows + widths] - before[group.rows] == widths
+            part = group.part(torch.nonzero(whole).flatten())
+            groups[name] = replace(part, rows=before[part.rows])
+        words = None if self.words is None else tuple(self.words[number] for number in chosen)
+        return replace(self, texts=tuple(self.texts[number] for number in chosen), groups=groups, words=words)
 
 
 Scorer = Callable[[Batch], dict[str, Tensor]]
