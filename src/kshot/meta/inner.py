@@ -30,7 +30,7 @@ class InnerSettings(Settings):
         rates: `fixed`; `step`, one learned rate for each tensor and step (MAML++); `element`, one for each element of
             each tensor (Meta-SGD).
         order: 2 to differentiate through the steps, 1 to take their gradients as constants.
-        batch: How many texts of the support a step looks at, taking turns; None for all. Of use where the encoder moves,
+        batch: How many texts of the support a step looks at, in turn; None for all. Of use where the encoder moves,
             since each step encodes its texts anew.
         moves: Which tensors of the encoder move besides the head's: `none`, `all`, `layers`, `norm`, `lora`, `top:N`.
         optimiser: `sgd`, or `adam` (order 1 only).
