@@ -22,8 +22,8 @@ class ScratchSettings(Settings):
     """What all encoders from scratch share.
 
     Attributes:
-        tokens: `word`, whole words; `bpe`, pieces of them, by byte-level BPE; `characters`, whole words, each with what a
-            CNN makes of its characters. Read from `embeddings` if that is set.
+        tokens: `word`, whole words; `bpe`, pieces of them, by byte-level BPE; `characters`, whole words, each with what
+            a CNN makes of its characters. Read from `embeddings` if that is set.
         n_character_filters: The number of filters of that CNN.
         vocabulary_size: How many tokens at most.
         max_length: Tokens after which a text is cut; with `characters`, each character is one more.
