@@ -14,7 +14,7 @@ import json
 import logging
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, median
@@ -27,7 +27,7 @@ from ner import TARGETS, Fixed
 
 from kshot import MetaLearner, load
 from kshot.data.catalogue import load_dataset
-from kshot.data.examples import TaggedExample
+from kshot.data.examples import Episode, TaggedExample
 from kshot.data.tags import Span, spans_of
 from kshot.models.encoder import encode
 from kshot.tasks.scores import span_scores
@@ -45,13 +45,14 @@ def main() -> None:
     name, split = TARGETS[arguments.target]
     dataset = load_dataset(name, split=split)
     figures = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.is_file() else {}
-    for family in arguments.methods:
-        for method, learn in FAMILIES[family](arguments).items():
-            figures[method] = {"target": arguments.target, "draws": arguments.draws, "threads": arguments.threads}
-            for shot in SHOTS:
-                episodes = Fixed(dataset, shot, arguments.draws, arguments.queries)
-                figures[method][str(shot)] = measure(learn, [episodes[k] for k in range(len(episodes))])
-                print(method, shot, figures[method][str(shot)], flush=True)
+    methods = {name: learn for family in arguments.methods for name, learn in FAMILIES[family](arguments).items()}
+    settings = {"target": arguments.target, "draws": arguments.draws, "threads": arguments.threads}
+    figures |= {name: dict(settings) for name in methods}
+    for shot in SHOTS:
+        episodes = Fixed(dataset, shot, arguments.draws, arguments.queries)
+        for name, each in measure(methods, [episodes[k] for k in range(len(episodes))]).items():
+            figures[name][str(shot)] = each
+            print(name, shot, each, flush=True)
     arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     show(figures)
 
@@ -68,19 +69,28 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(learn: Method, episodes: Sequence[Any]) -> dict[str, float]:
-    """Medians over the draws of the seconds to learn and to tag; the mean of F1."""
-    seconds, rates, f1 = [], [], []
-    learn(episodes[0].support[:5])(episodes[0].query[:5])  # what the first call of a library costs is not of learning
+def measure(methods: Mapping[str, Method], episodes: Sequence[Episode]) -> dict[str, dict[str, float]]:
+    """Medians over the draws of the seconds to learn and to tag, the methods taking turns; the mean of F1."""
+    seconds, rates, f1 = ({name: [] for name in methods} for _ in range(3))
+    for learn in methods.values():  # what the first call of a library costs is not of learning
+        learn(episodes[0].support[:5])(episodes[0].query[:50])
     for episode in episodes:
-        begin = perf_counter()
-        tagger = learn(episode.support)
-        seconds.append(perf_counter() - begin)
-        begin = perf_counter()
-        found = tagger(episode.query)
-        rates.append(len(episode.query) / (perf_counter() - begin))
-        f1.append(span_scores([each.spans for each in episode.query], found)[0])
-    return {"seconds": median(seconds), "sentences_a_second": median(rates), "f1": 100 * fmean(f1)}
+        for name, learn in methods.items():
+            begin = perf_counter()
+            tagger = learn(episode.support)
+            seconds[name].append(perf_counter() - begin)
+            begin = perf_counter()
+            found = tagger(episode.query)
+            rates[name].append(len(episode.query) / (perf_counter() - begin))
+            f1[name].append(span_scores([each.spans for each in episode.query], found)[0])
+    return {
+        name: {
+            "seconds": median(seconds[name]),
+            "sentences_a_second": median(rates[name]),
+            "f1": 100 * fmean(f1[name]),
+        }
+        for name in methods
+    }
 
 
 # -- kshot -------------------------------------------------------------------------------------------------------------
