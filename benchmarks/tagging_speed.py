@@ -47,12 +47,13 @@ def main() -> None:
     figures = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.is_file() else {}
     methods = {name: learn for family in arguments.methods for name, learn in FAMILIES[family](arguments).items()}
     settings = {"target": arguments.target, "draws": arguments.draws, "threads": arguments.threads}
-    figures |= {name: dict(settings) for name in methods}
-    for shot in SHOTS:
+    figures |= {name: figures.get(name, {}) | settings for name in methods}
+    for shot in arguments.shots:
         episodes = Fixed(dataset, shot, arguments.draws, arguments.queries)
         for name, each in measure(methods, [episodes[k] for k in range(len(episodes))]).items():
             figures[name][str(shot)] = each
             print(name, shot, each, flush=True)
+    figures = {name: figures[name] for name in (*methods, *figures)}
     arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     show(figures)
 
@@ -61,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--target", default="bc5cdr", choices=list(TARGETS))
+    parser.add_argument("--shots", nargs="*", type=int, default=list(SHOTS), choices=SHOTS)
     parser.add_argument("--draws", type=int, default=3, help="supports of each size")
     parser.add_argument("--queries", type=int, default=300, help="test sentences")
     parser.add_argument("--threads", type=int, default=2)
@@ -244,9 +246,10 @@ def show(figures: dict[str, Any]) -> None:
     """Prints a Markdown table."""
     print("\n| | s to learn 20 | s to learn 50 | sentences/s | F1 from 20 | F1 from 50 |\n|---|---|---|---|---|---|")
     for method, each in figures.items():
-        seconds = [f"{each[str(shot)]['seconds']:.2f}" for shot in SHOTS]
-        f1 = [f"{each[str(shot)]['f1']:.1f}" for shot in SHOTS]
-        rate = f"{np.mean([each[str(shot)]['sentences_a_second'] for shot in SHOTS]):.0f}"
+        measured = [each.get(str(shot)) for shot in SHOTS]
+        seconds = [f"{found['seconds']:.2f}" if found else "" for found in measured]
+        f1 = [f"{found['f1']:.1f}" if found else "" for found in measured]
+        rate = f"{np.mean([found['sentences_a_second'] for found in measured if found]):.0f}"
         if "forward" in method:
             seconds, f1 = ["", ""], ["", ""]
         print(f"| {' | '.join([method, *seconds, rate, *f1])} |")
