@@ -400,6 +400,18 @@ def test_adapt_by_another_algorithm(run: Run, tmp_path: Path) -> None:
     assert load_task(tmp_path / "task").learner.learner.settings.name == "ridge"
 
 
+def test_adapt_by_the_algorithm_that_suits(run: Run, tmp_path: Path) -> None:
+    save_learner(meta_learner().learner, tmp_path / "run", about={})
+    (tmp_path / "examples.csv").write_text("text,label\nlamp on,light\nbulb,light\nrain,weather\nstorm,weather\n")
+    names = "prototypical,ridge"
+    status, output, _ = run(
+        "adapt", tmp_path / "run", tmp_path / "examples.csv", "--out", tmp_path / "task", "--algorithm", names
+    )
+    assert status == 0
+    chosen = load_task(tmp_path / "task").learner.learner.settings.name
+    assert output.startswith(f"Chose {chosen}: accuracy on examples left out in turn: prototypical ")
+
+
 def test_plain_text_must_mark_entities(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("Nothing is marked here.\n", encoding="utf-8")

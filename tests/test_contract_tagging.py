@@ -14,7 +14,7 @@ from kshot.meta.learner import Learner
 from kshot.tasks.tagging import Found, Tagging, TaggingSettings
 from toy import pair, tagged_episode
 
-ENCODERS = ("cnn", "bilstm", "bert")  # one of each way to make a word's vector: by windows, in order, from pieces
+ENCODERS = ("cnn", "bilstm", "spelled", "bert")  # each way to make a word's vector: windows, order, spelling, pieces
 every_scheme = pytest.mark.parametrize("scheme", ["bio", "io", "spans"])
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 every_encoder = pytest.mark.parametrize("kind", ENCODERS)

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from kshot.cli import main
 from kshot.data.augment import AUGMENTATIONS
+from kshot.data.augment_sentences import SENTENCE_AUGMENTATIONS
 from kshot.data.entries import CATALOGUE
 from kshot.meta.algorithms import ALGORITHMS, HEADS
 from kshot.meta.inner import InnerSettings
@@ -259,7 +260,8 @@ def test_every_recipe_key_is_mentioned() -> None:
     assert {"title", "training.steps", "encoder.lora_rank", "task.name_weight", "expect.accuracy"} <= every
     assert sorted(key for key in every if f"`{key}`" not in text) == []
     settings = {name for kind, _ in HEADS.values() for name in kind.model_fields} | set(InnerSettings.model_fields)
-    assert sorted(name for name in settings | set(AUGMENTATIONS) | set(recipes()) if f"`{name}`" not in text) == []
+    augmentations = {*AUGMENTATIONS, *SENTENCE_AUGMENTATIONS}
+    assert sorted(name for name in settings | augmentations | set(recipes()) if f"`{name}`" not in text) == []
     mentioned = set(re.findall(r"^\| `((?:data|task|encoder|training|validation)\.\w+)`", text, re.M))
     assert sorted(mentioned - every) == []
 

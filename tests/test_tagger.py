@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from seqeval import metrics as seqeval
 
 from contract import learner
 from kshot.data.examples import TaggedExample
@@ -85,6 +86,18 @@ def test_its_own_sentences_are_learned() -> None:
     adapted = meta_learner("nearest-neighbour", "io").adapt(SENTENCES, TAGS)
     right = [found.tags == each.tags for found, each in zip(adapted.predict(SENTENCES), EXAMPLES, strict=True)]
     assert sum(right) >= len(right) - 1
+
+
+def test_a_score_is_seqevals() -> None:
+    adapted = task()
+    asked = tagged((4, 4), 7, 4)
+    sentences, tags = [list(each.tokens) for each in asked], [list(each.tags) for each in asked]
+    found = [list(each.tags) for each in adapted.predict(sentences)]
+    scores = adapted.score(sentences, tags)
+    assert 0 < scores["F1"] < 1
+    assert scores["F1"] == pytest.approx(seqeval.f1_score(tags, found))
+    assert scores["precision"] == pytest.approx(seqeval.precision_score(tags, found))
+    assert scores["recall"] == pytest.approx(seqeval.recall_score(tags, found))
 
 
 def test_examples_bring_their_tags() -> None:
@@ -174,6 +187,16 @@ def test_a_tag_of_a_type_that_is_not_of_the_task() -> None:
         meta_learner().adapt(SENTENCES, TAGS, classes=EXAMPLES[0].labels)
     assert sentence(caught) == (
         f'The label "{EXAMPLES[-1].labels[0]}" is not one of the classes; add it to them or leave its texts out.'
+    )
+
+
+def test_a_type_that_it_cannot_find() -> None:
+    adapted = task()
+    with pytest.raises(KshotError) as caught:
+        adapted.score([["wake", "up"], ["an", "alarm"]], [["O", "O"], ["O", "B-clock"]])
+    assert sentence(caught) == (
+        f'Sentence 2 has an entity of the type "clock", which is not one of the task ({", ".join(adapted.classes)}); '
+        "adapt to sentences that show it, or tag it otherwise."
     )
 
 

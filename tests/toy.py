@@ -135,6 +135,14 @@ SCRATCH: dict[str, Any] = {
     "cnn": CNNSettings(widths=(2, 3), n_filters=6, **_SHARED),
     "lstm": LSTMSettings(hidden_dim=8, tokens="word", **_SHARED),
     "bilstm": LSTMSettings(hidden_dim=6, bidirectional=True, pooling="mean", **_SHARED),
+    "spelled": LSTMSettings(
+        hidden_dim=6,
+        bidirectional=True,
+        pooling="mean",
+        tokens="characters",
+        n_character_filters=5,
+        **{**_SHARED, "max_length": 48},
+    ),
     "transformer": TransformerSettings(model_dim=8, n_layers=2, n_heads=2, **_SHARED),
 }
 

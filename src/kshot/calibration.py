@@ -20,13 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kshot.data.examples import TaggedExample
-from kshot.meta.learner import Learner, Pair, gather
+from kshot.left_out import MAX_FOLDS, folds
+from kshot.meta.learner import Learner, Pair
 from kshot.meta.state import State
 from kshot.tasks.base import Batch
 from kshot.tasks.classification import GROUP
 
 PRIOR_ROWS = 2.0
-MAX_FOLDS = 5
 MAX_FOLDS_MOVING = 2  # each costs an adaptation where the inner loop moves the encoder
 LOWEST, HIGHEST = 0.02, 50.0
 ABOUT_KEY = "temperature"
@@ -103,22 +103,12 @@ def calibrate_sentences(
         known: The vectors of the support, by `vector_keys`; None if the inner loop moves the encoder.
         prior: The temperature where there is nothing to go by, as with one sentence.
     """
-    n_folds = min(len(examples), MAX_FOLDS_MOVING if learner.moves else MAX_FOLDS)
-    scored = []
-    for fold in range(n_folds if n_folds > 1 else 0):
-        kept = [each for place, each in enumerate(examples) if place % n_folds != fold]
-        left_out = [each for place, each in enumerate(examples) if place % n_folds == fold]
-        shown = {label for each in kept for label in each.labels}
-        types = [name for name in classes if name in shown]
-        if not types:
-            continue
-        support, query = (
-            learner.task.collate(part, types, learner.encoder.vocabulary, support=part is kept)
-            for part in (kept, left_out)
-        )
-        state = learner.adapt(support, None if known is None else gather(support, known))
-        with torch.no_grad():
-            scored.append(_scored(learner, state, query, None if known is None else gather(query, known)))
+    n_folds = MAX_FOLDS_MOVING if learner.moves else MAX_FOLDS
+    with torch.no_grad():
+        scored = [
+            _scored(learner, fold.state, fold.query, fold.vectors)
+            for fold in folds(learner, examples, classes, known=known, n_folds=n_folds)
+        ]
     return fit_temperature(*_together(scored), prior=prior) if scored else prior
 
 

@@ -212,14 +212,22 @@ def adapt(
     scheme: Annotated[
         Literal["bio", "io"], typer.Option(help="How sentences are tagged: BIO, or IO, of which BIO is made.")
     ] = "bio",
-    algorithm: AlgorithmOption = None,
+    algorithm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Adapt by another algorithm over the trained encoder, such as [b]anchored[/b]; of several, such as "
+            "[b]ridge,anchored[/b], by the one that is best at examples that it is not given.",
+            autocompletion=_algorithm_names,
+        ),
+    ] = None,
 ) -> None:
     """Learn a task from a file of labelled texts, tagged sentences or sentence pairs."""
     from time import perf_counter
 
     from kshot.data.pairs import is_pairs, read_pairs
     from kshot.data.readers import is_tagged, read_examples, read_tagged
-    from kshot.output import show_adapted
+    from kshot.output import show_adapted, show_choice
 
     plain = examples.suffix.lower() == ".txt"  # has no labels, so it must mark entities
     if targets is not None or is_pairs(examples):
@@ -236,9 +244,13 @@ def adapt(
             "translation": "sentence pairs",
         }
         raise KshotError(f"{examples} holds {holds[kind]}, but {run} learns {learner.kind}; give a learner of {kind}.")
-    if algorithm is not None:
-        learner = learner.variant(algorithm=algorithm)
     begin = perf_counter()
+    names = () if algorithm is None else algorithm.replace(",", " ").split()
+    if len(names) > 1:
+        learner, scores = learner.choose(names, support)
+        show_choice(scores, learner.learner.task.measures[0])
+    elif names:
+        learner = learner.variant(algorithm=names[0])
     task = learner.adapt(support)
     seconds = perf_counter() - begin
     task.save(out, bundle=bundle)

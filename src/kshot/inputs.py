@@ -197,6 +197,21 @@ def check_length(text: str, vocabulary: Vocabulary, what: str) -> None:
         )
 
 
+def check_known_types(examples: Sequence[TaggedExample], classes: Sequence[str]) -> None:
+    """Checks that a tagger can find what it is asked for.
+
+    Raises:
+        KshotError: If an entity is of a type that is not one of the task's.
+    """
+    for number, each in enumerate(examples, 1):
+        for name in each.labels:
+            if name not in classes:
+                raise KshotError(
+                    f'Sentence {number} has an entity of the type "{name}", which is not one of the task '
+                    f"({', '.join(classes)}); adapt to sentences that show it, or tag it otherwise."
+                )
+
+
 def _lists(given: Iterable[object], what: str, of: str) -> list[Iterable[object]]:
     """Lists of something, each a list or a tuple."""
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 
-from kshot.adapted import Adapted, check_replaceable, learner_of, load_adapted
+from kshot.adapted import Adapted, check_replaceable, learner_of, load_adapted, support_batch
 from kshot.artefact import MANIFEST, load_learner, save_learner
 from kshot.classifier import AdaptedClassifier
 from kshot.errors import KshotError
 from kshot.inputs import check_labels
+from kshot.left_out import left_out_score
 from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.models.build import build_encoder
@@ -106,13 +107,46 @@ class MetaLearner(
             KshotError: If what was given does not make a task: one class only, a class without example, not as many
                 labels as texts, a text that is empty, is not a text, or stands under two labels.
         """
-        adapted = ADAPTED[self.kind]
-        support = adapted.checked(examples, labels)
+        support, names = self._task_of(examples, labels, classes)
+        return ADAPTED[self.kind].learn(self, support, names)
+
+    def choose(
+        self, algorithms: Sequence[str], examples: Iterable[Any], labels: Iterable[object] | None = None
+    ) -> tuple["MetaLearner", dict[str, float]]:
+        """Finds out which algorithm suits a task, by leaving some of its examples out (`kshot.left_out`).
+
+        Args:
+            algorithms: Their names; the first of equals wins.
+            examples: As for `adapt`.
+            labels: As for `adapt`.
+
+        Returns:
+            The variant by the best algorithm, and the score of each: accuracy, or F1 of entities.
+
+        Raises:
+            KshotError: If there is no such algorithm, or as `adapt`.
+        """
+        support, names = self._task_of(examples, labels, None)
+        variants = {name: self.variant(algorithm=name) for name in algorithms}
+        if not variants:
+            raise KshotError("No algorithm was named to choose from; name at least one, such as ridge.")
+        known = self.learner.known_vectors(support_batch(self.learner, support, names), {})
+        scores = {
+            name: left_out_score(each.learner, support, names, known=None if each.learner.moves else known)
+            for name, each in variants.items()
+        }
+        return variants[max(scores, key=lambda name: scores[name])], scores
+
+    def _task_of(
+        self, examples: Iterable[Any], labels: Iterable[object] | None, classes: Sequence[object] | None
+    ) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+        """The support set and the names of its classes."""
+        support = ADAPTED[self.kind].checked(examples, labels)
         found = dict.fromkeys(label for example in support for label in example.labels)
         names = tuple(found) if classes is None else tuple(dict.fromkeys(check_labels(classes)))
         if left := [name for name in found if name not in names]:
             raise KshotError(f'The label "{left[0]}" is not one of the classes; add it to them or leave its texts out.')
-        return adapted.learn(self, support, names)
+        return support, names
 
     def variant(
         self,

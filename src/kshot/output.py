@@ -91,6 +91,13 @@ def show_figures(figures: Mapping[str, Any]) -> None:
         screen.print(f"[dim]{escape(signature)}[/]")
 
 
+def show_choice(scores: Mapping[str, float], measure: str) -> None:
+    """Says which algorithm was chosen, the best of some scores."""
+    best = max(scores, key=lambda name: scores[name])
+    each = ", ".join(f"{name} {100 * score:.1f}" for name, score in scores.items())
+    console().print(f"Chose {best}: {measure} on examples left out in turn: {each}")
+
+
 def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
     """Says what adapting came to."""
     screen = console()

@@ -10,12 +10,13 @@ from torch import Tensor
 from kshot.adapted import Adapted, Manifest, Vectors, learn_state, support_batch
 from kshot.calibration import calibrate_sentences, prior_temperature
 from kshot.data.examples import TaggedExample
-from kshot.data.tags import tags_of
+from kshot.data.tags import spans_of, tags_of
 from kshot.data.words import split_words
 from kshot.errors import KshotError
-from kshot.inputs import check_tagged, check_tagged_task, check_texts
+from kshot.inputs import check_known_types, check_tagged, check_tagged_task, check_texts
 from kshot.meta.learner import gather
 from kshot.meta.state import State
+from kshot.tasks.scores import span_scores
 from kshot.tasks.tagging import Tagging
 
 if TYPE_CHECKING:
@@ -137,6 +138,25 @@ class AdaptedTagger(Adapted):
                 start, end = words[span.start][1], words[span.end - 1][2]
                 entities.append(Entity(text[start:end], span.label, start, end, one.confidence))
             yield Tagged(text, sentence.tokens, tags_of(spans, len(words)), tuple(entities))
+
+    def score(self, sentences: Iterable[object], tags: Iterable[object]) -> dict[str, float]:
+        """Compares what it finds in sentences with how they are tagged.
+
+        Args:
+            sentences: Lists of words, none of which it has learned from.
+            tags: For each a list of tags in BIO.
+
+        Returns:
+            Micro F1, precision and recall of whole entities, as seqeval counts them, by `Tagging.measures`.
+
+        Raises:
+            KshotError: If a sentence or its tags cannot be used, or an entity is of a type that it cannot find.
+        """
+        asked = check_tagged(sentences, tags)
+        check_known_types(asked, self.classes)
+        found = self.predict([each.tokens for each in asked])
+        scores = span_scores([each.spans for each in asked], [spans_of(each.tags) for each in found])
+        return dict(zip(Tagging.measures, scores, strict=True))
 
     def add_examples(self, sentences: Iterable[object], tags: Iterable[object]) -> Self:
         """Returns a task with more sentences, adapted anew; types that are new in them become types of the task.

@@ -239,13 +239,28 @@ def test_counts_that_cannot_be_used(changes: dict[str, Any], message: str) -> No
     assert str(caught.value) == message
 
 
-def test_no_sentences_and_no_augmentation() -> None:
+def test_no_sentences() -> None:
     with pytest.raises(KshotError) as caught:
         sampler([])
     assert str(caught.value) == (
         "There are no sentences to draw episodes from; check that the part or file is not empty."
     )
-    dataset = TaggedDataset("data", tuple(sentences(*"aabb")), (), (), "examples")
+
+
+def test_the_support_is_augmented_and_the_query_is_not() -> None:
+    dataset = TaggedDataset("data", tuple(sentences(*"aabbab")), (), (), "examples")
+    plain, changed = (
+        dataset.sampler("train", way="all", shot=3, query=2, seed=0, n_episodes=9, augment=augment)
+        for augment in ((), ("replace_mentions", "lower_case"))
+    )
+    assert [each.query for each in plain] == [each.query for each in changed]
+    assert [each.classes for each in plain] == [each.classes for each in changed]
+    assert [each.shots for each in plain] == [each.shots for each in changed]
+    assert [each.support for each in plain] != [each.support for each in changed]
+    assert changed[4] == changed[4]
     with pytest.raises(KshotError) as caught:
-        dataset.sampler("train", way="all", shot=1, query=1, seed=0, n_episodes=1, augment=lambda example, _: example)
-    assert str(caught.value) == "training.augment changes texts, and would part words from their tags; leave it out."
+        dataset.sampler("train", way="all", shot=1, query=1, seed=0, n_episodes=1, augment=("drop_words",))
+    assert str(caught.value) == (
+        'There is no augmentation of sentences "drop_words"; there are replace_mentions, replace_words, '
+        'shuffle_segments, lower_case. Did you mean "replace_words"?'
+    )

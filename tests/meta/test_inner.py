@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from contract import ENCODERS, encoder, learner, translator, whole_tensors
+from kshot.errors import KshotError
 from kshot.meta.inner import InnerLoop, InnerSettings, step_weights
 from kshot.meta.learner import Learner
 from kshot.meta.portions import portions
@@ -76,6 +77,40 @@ def test_what_does_not_move_is_not_in_the_state(moves: str) -> None:
     carried = {name.removeprefix("encoder.") for name in state if name.startswith("encoder.")}
     assert carried == set(made.moves)
     assert {name for name in state if name.startswith("head.")} == {"head.label.weight", "head.label.bias"}
+
+
+def test_a_step_may_look_at_some_of_the_texts() -> None:
+    drawn = episode(shots=(2, 2, 2), query=2)
+    whole, half = (
+        learner("first-order-maml", scratch("cnn"), inner={"steps": 2, "batch": batch}, class_names=False)
+        for batch in (None, 3)
+    )
+    support, _ = pair(whole, drawn)
+    state = half.adapt(support)
+    expected = half._start(support, None)
+    for part in ([0, 2, 4], [1, 3, 5]):  # every second text, so one of each class
+        seen = support.of_texts(part)
+        assert [support.texts[number] for number in part] == list(seen.texts)
+        assert sorted(seen.groups["label"].labels.tolist()) == [0, 1, 2]
+        expected = whole.inner(lambda each: half._loss(each, seen), expected, n_steps=1, differentiable=False)[-1]  # noqa: B023
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+    assert not torch.equal(state["head.label.weight"], whole.adapt(support)["head.label.weight"])
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "protomaml", "reptile"])
+def test_meta_training_takes_the_same_part_steps(algorithm: str) -> None:
+    made = learner(algorithm, scratch("cnn"), inner={"batch": 2}).train()
+    made([pair(made, episode())]).backward()
+    assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in made.parameters())
+
+
+def test_a_head_that_is_fitted_to_all_texts_takes_no_part_steps() -> None:
+    with pytest.raises(KshotError) as caught:
+        learner("decomposed", scratch("cnn"), inner={"batch": 2})
+    assert str(caught.value) == (
+        "decomposed's inner loop fits its head to all texts at every step; leave batch (2) out, or choose an algorithm "
+        "whose head moves, such as protomaml."
+    )
 
 
 def test_more_steps_at_the_test_than_in_training() -> None:

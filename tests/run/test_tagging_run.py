@@ -96,7 +96,8 @@ def test_a_run_that_was_resumed_gives_the_same_bits(
         ),
         (
             {"augment": ["drop_words"]},
-            "training.augment changes texts, and would part words from their tags; leave it out.",
+            'There is no augmentation of sentences "drop_words"; there are replace_mentions, replace_words, '
+            'shuffle_segments, lower_case. Did you mean "replace_words"?',
         ),
         (
             {"way": 2},

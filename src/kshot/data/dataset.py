@@ -1,10 +1,12 @@
 """A data set in three parts, and how episodes are drawn from it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kshot.data.augment import Augmentation
+from kshot.data.augment import build_augmentation
+from kshot.data.augment_sentences import SentenceAugmentations
 from kshot.data.draws import Count, Sampler
 from kshot.data.examples import SentencePair, TaggedExample, TextExample
 from kshot.data.pairs import PairSampler
@@ -100,7 +102,7 @@ class Dataset(ABC):
         seed: int,
         n_episodes: int,
         skip_small: bool = False,
-        augment: Augmentation | None = None,
+        augment: Sequence[str] = (),
     ) -> Sampler:
         """Builds a sampler of the episodes of a part, in the way that its unit asks for; see `pools`.
 
@@ -113,7 +115,8 @@ class Dataset(ABC):
             seed: Any whole number from 0.
             n_episodes: The length of the sampler.
             skip_small: Whether classes with too few examples are left out instead of refused.
-            augment: A change made to each support example.
+            augment: Names of changes made to each support example, see `kshot.data.augment` and
+                `kshot.data.augment_sentences`.
 
         Raises:
             KshotError: If there is no such part, or if it does not have what the counts ask for.
@@ -143,7 +146,7 @@ class TextDataset(Dataset):
         seed: int,
         n_episodes: int,
         skip_small: bool = False,
-        augment: Augmentation | None = None,
+        augment: Sequence[str] = (),
     ) -> EpisodeSampler:
         examples, query_examples = self.pools(part)
         return EpisodeSampler(
@@ -156,7 +159,7 @@ class TextDataset(Dataset):
             tasks=self.unit == "tasks",
             query_examples=query_examples,
             skip_small=skip_small,
-            augment=augment,
+            augment=build_augmentation(augment),
         )
 
 
@@ -182,10 +185,8 @@ class TaggedDataset(Dataset):
         seed: int,
         n_episodes: int,
         skip_small: bool = False,
-        augment: Augmentation | None = None,
+        augment: Sequence[str] = (),
     ) -> SentenceSampler:
-        if augment is not None:
-            raise KshotError("training.augment changes texts, and would part words from their tags; leave it out.")
         examples, query_examples = self.pools(part)
         return SentenceSampler(
             examples,
@@ -197,6 +198,7 @@ class TaggedDataset(Dataset):
             domains=self.unit != "classes",
             query_examples=query_examples,
             skip_small=skip_small,
+            augment=SentenceAugmentations(tuple(augment)),
         )
 
 
@@ -232,9 +234,9 @@ class PairDataset(Dataset):
         seed: int,
         n_episodes: int,
         skip_small: bool = False,
-        augment: Augmentation | None = None,
+        augment: Sequence[str] = (),
     ) -> PairSampler:
-        if augment is not None:
+        if augment:
             raise KshotError("training.augment changes one text, and would part it from its translation; leave it out.")
         examples, query_examples = self.pools(part)
         return PairSampler(

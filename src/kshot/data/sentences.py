@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kshot.data.augment_sentences import SentenceAugmentations
 from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
 from kshot.data.examples import Episode, TaggedExample
 from kshot.data.normal import normalise
@@ -64,6 +65,7 @@ class SentenceSampler(Sampler):
         domains: bool,
         query_examples: Iterable[TaggedExample] | None = None,
         skip_small: bool = False,
+        augment: SentenceAugmentations | None = None,
     ) -> None:
         """Sorts the sentences and decides which types or domains can serve.
 
@@ -80,6 +82,7 @@ class SentenceSampler(Sampler):
             domains: Whether an episode is some sentences of one domain (`TaggedExample.task`) instead of some types.
             query_examples: What the query is drawn from, if it is not `examples`.
             skip_small: Whether types or domains that have too little are left out instead of refused.
+            augment: Changes made to the support, drawn from the seed and the episode's number too.
 
         Raises:
             KshotError: If a count cannot be used, or there are too few sentences, types or mentions.
@@ -90,6 +93,7 @@ class SentenceSampler(Sampler):
         self.seed = whole_number(seed, "seed", 0)
         self._shot, self._query = count_ends(shot, "shot", 1), count_ends(query, "query", 1)
         self._one_pool = query_examples is None
+        self._augment = augment
         if not self.examples:
             raise KshotError("There are no sentences to draw episodes from; check that the part or file is not empty.")
         self._support_texts = [normalise(each.text) for each in self.examples]
@@ -122,7 +126,12 @@ class SentenceSampler(Sampler):
 
     def episode(self, i: int) -> Episode:
         rng = generator_of(self.seed, i)
-        return self._of_types(i, rng) if self._domains is None else self._of_domain(i, rng, self._domains)
+        drawn = self._of_types(i, rng) if self._domains is None else self._of_domain(i, rng, self._domains)
+        if self._augment is None:
+            return drawn
+        support = [each for each in drawn.support if isinstance(each, TaggedExample)]
+        changed = self._augment(support, generator_of(self.seed, i, 1))  # not the numbers that drew the episode
+        return replace(drawn, support=changed)
 
     # -- new types -----------------------------------------------------------------------------------------------------
 

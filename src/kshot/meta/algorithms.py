@@ -232,7 +232,13 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task, *, 
             f"{settings.name}'s inner loop has nothing to move: its head is fitted in one go and moves is "
             f'"{inner_settings.moves}"; set steps to 0, or moves to "all".'
         )
-    return Learner(encoder, task, made, InnerLoop(inner_settings, shapes), moves, settings)
+    learner = Learner(encoder, task, made, InnerLoop(inner_settings, shapes), moves, settings)
+    if inner_settings.batch is not None and learner.refits:
+        raise KshotError(
+            f"{settings.name}'s inner loop fits its head to all texts at every step; leave batch "
+            f"({inner_settings.batch}) out, or choose an algorithm whose head moves, such as protomaml."
+        )
+    return learner
 
 
 def _opened(name: str, preset: Algorithm, task: Task) -> Algorithm:

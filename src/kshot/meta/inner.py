@@ -34,12 +34,13 @@ class InnerSettings(Settings):
         rates: `fixed`; `step`, one learned rate for each tensor and step (MAML++); `element`, one for each element of
             each tensor (Meta-SGD).
         order: 2 to differentiate through the steps, 1 to take their gradients as constants.
+        batch: How many texts of the support a step looks at, in turn; None for all. Of use where the encoder moves,
+            since each step encodes its texts anew.
         moves: Which tensors of the encoder move besides the head's: `none`, `all`, `layers`, `norm`, `lora`, `decoder`,
             `top:N`.
         optimiser: `sgd`, or `adam` (order 1 only).
         multi_step: Whether the loss after every step counts in the outer loss, less and less so (MAML++, section 4).
         outer: `gradient` of the query loss, or the `displacement` of the weights (Reptile).
-        batch: Texts of the support that a step sees; None for all of them.
         hold_out: The share of the support's texts that a finished learner keeps aside while it adapts, to take the
             State of the step that suits them best; 0 for none, and then the State of the last step.
         look_every: Steps between two looks at them.
@@ -52,11 +53,11 @@ class InnerSettings(Settings):
     head_rate: float | None = Field(None, ge=0)
     rates: Literal["fixed", "step", "element"] = "fixed"
     order: Literal[1, 2] = 2
+    batch: int | None = Field(None, ge=1)
     moves: str = "none"
     optimiser: Literal["sgd", "adam"] = "sgd"
     multi_step: bool = False
     outer: Literal["gradient", "displacement"] = "gradient"
-    batch: int | None = Field(None, ge=1)
     hold_out: float = Field(0.0, ge=0, lt=1)
     look_every: int = Field(10, ge=1)
     patience: int = Field(3, ge=1)

@@ -229,8 +229,7 @@ class Learner(nn.Module):
         of the episode.
         """
         start = self._start(support, None, [query])
-        size = self.inner.settings.batch
-        of_support, of_query = portions(support, size), portions(query, size)
+        of_support, of_query = self._portions(support), self._portions(query)
         end = self.inner(
             lambda state, step: self._loss(state, of_support(step)) + self._loss(state, of_query(step)),
             start,
@@ -250,7 +249,7 @@ class Learner(nn.Module):
         states: list[State] = self.inner(
             self._descended(support, vectors), start, n_steps=n_steps, differentiable=differentiable
         )
-        if not self._refits or (len(states) == 1 and differentiable):
+        if not self.refits or (len(states) == 1 and differentiable):
             return states
         with torch.set_grad_enabled(differentiable):
             wanted = states if self.inner.settings.multi_step else states[-1:]
@@ -258,10 +257,11 @@ class Learner(nn.Module):
 
     def _descended(self, support: Batch, vectors: Tensor | None) -> Callable[[State, int], Tensor]:
         """The loss of each step: of the whole support, or of a portion of its texts."""
-        if vectors is not None or self._refits:
-            return lambda state, step: self._support_loss(state, support, vectors)
-        portion = portions(support, self.inner.settings.batch)
-        return lambda state, step: self._support_loss(state, portion(step), None)
+        portion = self._portions(support)
+        return lambda state, step: self._support_loss(state, portion(step), vectors)
+
+    def _portions(self, batch: Batch) -> Callable[[int], Batch]:
+        return portions(batch, self.inner.settings.batch if self.moves else None)
 
     def _stopped_in_time(self, support: Batch, vectors: Tensor | None) -> State:
         """The State of the step that suits texts of the support that were held out of it.
@@ -290,12 +290,12 @@ class Learner(nn.Module):
 
     def _support_loss(self, state: State, support: Batch, vectors: Tensor | None) -> Tensor:
         """What the inner loop descends; heads that are fitted in one go follow the encoder."""
-        if self._refits:
+        if self.refits:
             state, vectors = self._refitted(state, support)
         return self._loss(state, support, vectors)
 
     @property
-    def _refits(self) -> list[str]:
+    def refits(self) -> list[str]:
         """The groups whose heads look at vectors, and do not move, while the encoder does."""
         moving = bool(self.moves) and self.inner.settings.steps > 0
         return [name for name in self.task.groups if moving and self._head(name).looks and not self._head(name).moving]
@@ -303,7 +303,7 @@ class Learner(nn.Module):
     def _refitted(self, state: State, support: Batch) -> tuple[State, Tensor]:
         """The State with those heads fitted to the vectors of its encoder, and these vectors."""
         vectors = self.vectors(support, state)
-        return state | self._fitted(support, vectors, self._refits), vectors
+        return state | self._fitted(support, vectors, self.refits), vectors
 
     def _start(self, support: Batch, vectors: Tensor | None, seen: Sequence[Batch] = ()) -> State:
         """phi_0: the tensors of the encoder that move, and the heads fitted to the support.

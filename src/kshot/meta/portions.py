@@ -8,23 +8,19 @@ from kshot.tasks.base import Batch
 
 
 def portions(batch: Batch, size: int | None) -> Callable[[int], Batch]:
-    """Gives the portion of each step, by its number: every text once, then every text again in another order.
+    """Gives the portion of each step, by its number: every n-th of the texts, in turn.
+
+    Taking every n-th text, and not a run of them, gives each portion some of every class where texts are sorted.
 
     Args:
         batch: The support.
-        size: Texts of a portion; None, or as many as there are, for all in every step.
+        size: Texts of a portion at most; None for all in every step.
     """
-    n = len(batch.texts)
-    if size is None or size >= n:
+    n_parts = 1 if size is None else max(1, -(-len(batch.texts) // size))
+    if n_parts == 1:
         return lambda step: batch
-    per_round = n // size
-
-    def portion(step: int) -> Batch:
-        round_number, place = divmod(step, per_round)
-        order = np.random.default_rng((n, round_number)).permutation(n)
-        return batch.of_texts(order[place * size : (place + 1) * size].tolist())
-
-    return portion
+    parts = [batch.of_texts(range(part, len(batch.texts), n_parts)) for part in range(n_parts)]
+    return lambda step: parts[step % n_parts]
 
 
 def hold_out(batch: Batch, share: float) -> tuple[Batch, Batch]:

@@ -24,7 +24,7 @@ from kshot.models.scratch import (
     Transformer,
     TransformerSettings,
 )
-from kshot.models.vocabulary import Vocabulary
+from kshot.models.vocabulary import SpelledVocabulary, Vocabulary
 
 EncoderSettings = Annotated[
     BagSettings
@@ -64,8 +64,8 @@ def build_encoder(settings: EncoderSettings, texts: Sequence[str], *, seed: int)
         if settings.embeddings is not None:
             vocabulary, table = token_embeddings(settings.embeddings, max_length=settings.max_length)
         else:
-            learn = Vocabulary.words if settings.tokens == "word" else Vocabulary.bpe
-            vocabulary = learn(texts, size=settings.vocabulary_size, max_length=settings.max_length)
+            learn = {"word": Vocabulary.words, "bpe": Vocabulary.bpe, "characters": SpelledVocabulary.learn}
+            vocabulary = learn[settings.tokens](texts, size=settings.vocabulary_size, max_length=settings.max_length)
         encoder: Encoder = _SCRATCH[settings.kind](settings, vocabulary, table)
         return encoder
 
@@ -82,7 +82,8 @@ def load_encoder(folder: Path) -> Encoder:
     """Reads an encoder that `save_encoder` wrote; nothing is downloaded."""
     description = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     settings = _ADAPTER.validate_python(description["settings"])
-    vocabulary = Vocabulary.load(folder, max_length=settings.max_length)
+    spelled = not isinstance(settings, PretrainedSettings) and settings.is_spelled
+    vocabulary = (SpelledVocabulary if spelled else Vocabulary).load(folder, max_length=settings.max_length)
     with torch.random.fork_rng(devices=[]):
         if isinstance(settings, PretrainedSettings):
             encoder: Encoder = PretrainedEncoder(

@@ -1,27 +1,32 @@
 """Encoders that start from nothing: bag of tokens, CNN, LSTM and Transformer."""
 
 import math
+from abc import abstractmethod
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from kshot.errors import KshotError
 from kshot.models.encoder import Encoder
-from kshot.models.vocabulary import Vocabulary
+from kshot.models.spelling import Spelling
+from kshot.models.vocabulary import SpelledVocabulary, Vocabulary
 from kshot.settings import Settings
 
-Tokens = Literal["word", "bpe"]
+Tokens = Literal["word", "bpe", "characters"]
 
 
 class ScratchSettings(Settings):
     """What all encoders from scratch share.
 
     Attributes:
-        tokens: Whole words, or byte-level BPE; read from `embeddings` if that is set.
+        tokens: `word`, whole words; `bpe`, pieces of them, by byte-level BPE; `characters`, whole words, each with what
+            a CNN makes of its characters. Read from `embeddings` if that is set.
+        n_character_filters: The number of filters of that CNN.
         vocabulary_size: How many tokens at most.
-        max_length: Tokens after which a text is cut.
+        max_length: Tokens after which a text is cut; with `characters`, each character is one more.
         embedding_dim: Size of a token's vector; read from `embeddings` if that is set.
         embeddings: A pretrained model whose tokeniser and token embeddings the encoder starts from, or none.
         train_embeddings: Whether the token embeddings learn.
@@ -29,12 +34,18 @@ class ScratchSettings(Settings):
     """
 
     tokens: Tokens = "bpe"
+    n_character_filters: int = Field(50, ge=1)
     vocabulary_size: int = 8000
     max_length: int = 128
     embedding_dim: int = 128
     embeddings: str | None = None
     train_embeddings: bool = True
     dropout: float = 0.1
+
+    @property
+    def is_spelled(self) -> bool:
+        """Whether words come with their characters."""
+        return self.tokens == "characters" and self.embeddings is None
 
 
 class BagSettings(ScratchSettings):
@@ -107,11 +118,26 @@ class _Embedded(Encoder):
             self.embedding = nn.Embedding(n_tokens, dim, padding_idx=vocabulary.pad_id, _weight=table.clone())
         self.embedding.weight.requires_grad_(settings.train_embeddings)
         self.dropout = nn.Dropout(settings.dropout)
+        self.spelling: Spelling | None = None
+        if isinstance(vocabulary, SpelledVocabulary):
+            self.spelling = Spelling(self.embedding.embedding_dim, settings.n_character_filters, vocabulary.pad_id)
+        self.input_dim = self.embedding.embedding_dim if self.spelling is None else self.spelling.dim
 
-    def embed(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Token vectors, zero where there is no token: (n_texts, length) -> (n_texts, length, embedding_dim)."""
-        vectors: Tensor = self.dropout(self.embedding(ids)) * mask.unsqueeze(-1)
-        return vectors
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if self.spelling is None:
+            return self.states(self.embed(self.embedding(ids), mask), mask)
+        words, present, word_of = self.spelling(ids, self.embedding(ids), mask)
+        states = self.states(self.embed(words, present), present)  # (n, n_words, dim)
+        return states.gather(1, word_of.unsqueeze(-1).expand(-1, -1, states.shape[-1]))  # (n, L, dim)
+
+    @abstractmethod
+    def states(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Makes states of vectors: (n, length, input_dim), True where there is one (n, length) -> (n, length, dim)."""
+
+    def embed(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """Vectors after dropout, zero where there is no token, (n, length, input_dim)."""
+        kept: Tensor = self.dropout(vectors) * mask.unsqueeze(-1)
+        return kept
 
     def architecture(self) -> dict[str, object]:
         return {"n_tokens": self.embedding.num_embeddings, "embedding_dim": self.embedding.embedding_dim}
@@ -127,21 +153,24 @@ class Bag(_Embedded):
     def __init__(self, settings: BagSettings, vocabulary: Vocabulary, table: Tensor | None = None) -> None:
         vectors = torch.randn(vocabulary.size, settings.embedding_dim) if table is None else table
         super().__init__(settings, vocabulary, torch.cat([torch.zeros(len(vectors), 1), vectors], dim=1))
-        self.dim = vectors.shape[1]
+        self.dim = self.input_dim - 1
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        rows: Tensor = self.embedding(ids)  # (n, L, 1 + dim)
+    def embed(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        return vectors  # dropout takes whole tokens, below
+
+    def states(self, x: Tensor, mask: Tensor) -> Tensor:
+        rows = x  # (n, L, 1 + dim)
         weights = rows[..., :1].exp() * mask.unsqueeze(-1)
         n_tokens = mask.sum(dim=1).clamp_min(1)[:, None, None]  # undoes what the mean over tokens divides by
         share = n_tokens * weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-12)
-        weighted: Tensor = self.dropout(share) * rows[..., 1:]  # dropout takes whole tokens
+        weighted: Tensor = self.dropout(share) * rows[..., 1:]
         return weighted
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         return mean_pool(states, mask)
 
     def architecture(self) -> dict[str, object]:
-        return {"n_tokens": self.embedding.num_embeddings, "embedding_dim": self.dim}
+        return {**super().architecture(), "embedding_dim": self.embedding.embedding_dim - 1}
 
 
 class CNN(_Embedded):
@@ -153,13 +182,13 @@ class CNN(_Embedded):
 
     def __init__(self, settings: CNNSettings, vocabulary: Vocabulary, table: Tensor | None = None) -> None:
         super().__init__(settings, vocabulary, table)
-        d = self.embedding.embedding_dim
+        d = self.input_dim
         self.widths = settings.widths
         self.convolutions = nn.ModuleList(nn.Conv1d(d, settings.n_filters, width) for width in settings.widths)
         self.dim = settings.n_filters * len(settings.widths)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        x = self.embed(ids, mask).transpose(1, 2)  # (n, d, L)
+    def states(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = x.transpose(1, 2)  # (n, d, L)
         parts = [
             F.relu(convolution(F.pad(x, ((width - 1) // 2, width // 2))))  # (n, n_filters, L)
             for width, convolution in zip(self.widths, self.convolutions, strict=True)
@@ -181,7 +210,7 @@ class LSTM(_Embedded):
 
     def __init__(self, settings: LSTMSettings, vocabulary: Vocabulary, table: Tensor | None = None) -> None:
         super().__init__(settings, vocabulary, table)
-        d, h = self.embedding.embedding_dim, settings.hidden_dim
+        d, h = self.input_dim, settings.hidden_dim
         n_directions = 2 if settings.bidirectional else 1
         projections = [nn.Linear(d, 4 * h) for _ in range(n_directions)]
         recurrences = [nn.Linear(h, 4 * h, bias=False) for _ in range(n_directions)]
@@ -194,8 +223,7 @@ class LSTM(_Embedded):
         self.recurrences = nn.ModuleList(recurrences)
         self.dim = h * n_directions
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        x = self.embed(ids, mask)  # (n, L, d)
+    def states(self, x: Tensor, mask: Tensor) -> Tensor:
         directions = [self._run(x, mask, direction) for direction in range(len(self.recurrences))]
         return torch.cat(directions, dim=-1)  # (n, L, dim)
 
@@ -233,7 +261,7 @@ class Transformer(_Embedded):
         d = settings.model_dim
         if d % settings.n_heads:
             raise KshotError(f"model_dim {d} is not a multiple of n_heads {settings.n_heads}; choose one that is.")
-        given = self.embedding.embedding_dim
+        given = self.input_dim
         self.project = nn.Identity() if given == d else nn.Linear(given, d, bias=False)
         self.position = nn.Embedding(settings.max_length, d)
         nn.init.normal_(self.position.weight, std=0.02)
@@ -245,8 +273,8 @@ class Transformer(_Embedded):
         self.norm = nn.LayerNorm(d)
         self.dim = d
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        x = self.project(self.embed(ids, mask)) + self.position.weight[: ids.shape[1]]  # (n, L, d)
+    def states(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = self.project(x) + self.position.weight[: x.shape[1]]  # (n, L, d)
         attend = mask[:, None, None, :]  # (n, 1, 1, L): every token sees every real token
         for layer in self.layers:
             x = layer(x, attend)

@@ -1,5 +1,6 @@
 """From a text to token numbers."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from kshot.data.words import split_words
 from kshot.errors import KshotError
 
 TokenIds = NDArray[np.int32]
@@ -151,8 +153,8 @@ class Vocabulary:
         memo = self._memo
         found = {text: memo.get(text) for text in texts}
         missing = [text for text, ids in found.items() if ids is None]
-        encodings = self.tokenizer.encode_batch_fast([_readable(text) for text in missing])
-        new = {t: np.asarray(e.ids or [self.pad_id], dtype=np.int32) for t, e in zip(missing, encodings, strict=True)}
+        encoded = self._tokenise([_readable(text) for text in missing])
+        new = {t: np.asarray(ids or [self.pad_id], dtype=np.int32) for t, ids in zip(missing, encoded, strict=True)}
         if len(memo) + len(new) > _MEMO_LIMIT:
             self._memo = memo = {}  # a new one, since another thread may be reading the old one
         memo.update(new)
@@ -173,13 +175,24 @@ class Vocabulary:
         memo = self._sentences
         missing = [words for words in dict.fromkeys(sentences) if words not in memo]
         readable = [[_readable(word) for word in words] for words in missing]
-        encodings = self._whole.encode_batch(readable, is_pretokenized=True)
-        new = {words: self._windows(words, e.ids, e.word_ids) for words, e in zip(missing, encodings, strict=True)}
+        new = {
+            words: self._windows(words, ids, word_ids)
+            for words, (ids, word_ids) in zip(missing, self._tokenise_words(readable), strict=True)
+        }
         found = [memo[words] if words in memo else new[words] for words in sentences]
         if len(memo) + len(new) > _MEMO_LIMIT:
             self._sentences = memo = {}
         memo.update(new)
         return found
+
+    def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token numbers of each text, at most `max_length`."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]
+
+    def _tokenise_words(self, sentences: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int | None]]]:
+        """The token numbers of each sentence, and the word that each belongs to; None for special tokens."""
+        encodings = self._whole.encode_batch(sentences, is_pretokenized=True)
+        return [(encoding.ids, encoding.word_ids) for encoding in encodings]
 
     @cached_property
     def _whole(self) -> Tokenizer:
@@ -213,6 +226,50 @@ class Vocabulary:
         """Drops the remembered token numbers, so that the next call can be timed as the first."""
         self._memo.clear()
         self._sentences.clear()
+
+
+class SpelledVocabulary(Vocabulary):
+    """Whole words, each followed by its spelling: the bytes of its UTF-8, so that case and rare words are not lost.
+
+    | number | token |
+    |---|---|
+    | 0 to 255 | a byte |
+    | 256 | padding |
+    | 257 | a word that is not known |
+    | 258 and more | a word, in lower case |
+
+    What is above padding begins a word, which is all that an encoder has to know to put words together
+    (`kshot.models.spelling`).
+    """
+
+    @classmethod
+    def learn(cls, texts: Sequence[str], *, size: int, max_length: int) -> "SpelledVocabulary":
+        """Learns the most frequent words of the texts, so many that there are `size` tokens in all."""
+        counts = Counter(word.lower() for text in texts for word, _, _ in split_words(_readable(text)))
+        names = [*(f"<0x{byte:02X}>" for byte in range(256)), PAD, UNKNOWN]
+        words = [word for word, _ in counts.most_common(max(0, size - len(names))) if word not in names]
+        numbers = {name: number for number, name in enumerate([*names, *words])}
+        return cls(Tokenizer(models.WordLevel(numbers, unk_token=UNKNOWN)), max_length)
+
+    def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        spelled = [[self._spell(word) for word, _, _ in split_words(text)] for text in texts]
+        return [[token for word in words for token in word][: self.max_length] for words in spelled]
+
+    def _tokenise_words(self, sentences: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int | None]]]:
+        found: list[tuple[list[int], list[int | None]]] = []
+        for sentence in sentences:
+            spelled = [self._spell(word) for word in sentence]
+            ids = [token for word in spelled for token in word]
+            found.append((ids, [number for number, word in enumerate(spelled) for _ in word]))
+        return found
+
+    def _spell(self, word: str) -> list[int]:
+        known = self._numbers.get(word.lower(), self._numbers[UNKNOWN])
+        return [known, *word.encode()]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {word: number for word, number in self.tokenizer.get_vocab().items() if number > self.pad_id}
 
 
 def plan_windows(lengths: NDArray[np.int64], capacity: int) -> list[tuple[int, int, int, int]]:

@@ -24,6 +24,7 @@ from kshot.run.config import Count
 from kshot.tasks.translation import Translation
 
 _TIMED_EPISODES = 11
+_TIMED_SECONDS = 10.0  # after which no further adaptation is timed: slow ones vary less
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,10 @@ def _score(learner: Learner, episode: Episode) -> tuple[float, ...]:
 
 def _seconds(learner: Learner, episodes: Sequence[Episode]) -> float:
     """The median over a few episodes of the time from texts to a State, tokenising included."""
-    times = []
+    times: list[float] = []
     for i in range(min(_TIMED_EPISODES, len(episodes))):
+        if sum(times) > _TIMED_SECONDS:
+            break
         episode = episodes[i]
         learner.encoder.vocabulary.forget()
         with learner.encoder.forgetting():

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from kshot.artefact import load_learner, new_folder, save_learner
 from kshot.calibration import measure_prior
-from kshot.data.augment import build_augmentation
 from kshot.data.catalogue import load_dataset
 from kshot.data.dataset import Dataset
 from kshot.data.draws import Sampler
@@ -119,7 +118,7 @@ def sampler(recipe: Recipe, dataset: Dataset, stream: str, n_episodes: int) -> S
         seed=recipe.seed * len(_STREAMS) + _STREAMS[stream],
         n_episodes=n_episodes,
         skip_small=recipe.data.skip_small,
-        augment=build_augmentation(recipe.training.augment) if stream == "training" else None,
+        augment=recipe.training.augment if stream == "training" else (),
     )
 
 

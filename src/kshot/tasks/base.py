@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
@@ -69,27 +68,30 @@ class Batch:
         """All that an encoder reads of it."""
         return [*self.texts, *(self.given or ())]
 
-    def of_texts(self, chosen: Sequence[int]) -> Self:
-        """The batch with some of its texts, and of its items those whose vectors are theirs."""
-        counts = n_vectors(self.texts, self.words)
-        begins = [0, *accumulate(counts)]
-        kept = torch.tensor([row for i in chosen for row in range(begins[i], begins[i + 1])], dtype=torch.int64)
-        place = torch.full((begins[-1],), -1).index_put((kept,), torch.arange(len(kept)))
-        groups = {}
-        for name, group in self.groups.items():
-            part = group.part(torch.nonzero(place[group.rows] >= 0).flatten())
-            groups[name] = replace(part, rows=place[part.rows])
-        return replace(
-            self,
-            texts=tuple(self.texts[i] for i in chosen),
-            groups=groups,
-            words=None if self.words is None else tuple(self.words[i] for i in chosen),
-            given=None if self.given is None else tuple(self.given[i] for i in chosen),
-        )
-
     def part(self, group: str, items: Tensor) -> Self:
         """The batch with some items only of a group, (n_chosen,); its vectors are the same."""
         return replace(self, groups={**self.groups, group: self.groups[group].part(items)})
+
+    def of_texts(self, chosen: Sequence[int]) -> Self:
+        """The batch of some of its texts, their numbers rising, with the items whose vectors are all of theirs."""
+        counts = torch.tensor(n_vectors(self.texts, self.words), dtype=torch.int64)
+        numbers = torch.zeros(len(counts), dtype=torch.int64)
+        numbers[list(chosen)] = 1
+        kept = torch.repeat_interleave(numbers, counts)  # 1 for each vector that stays
+        before = torch.cat([torch.zeros(1, dtype=torch.int64), kept.cumsum(0)])  # how many stay before each
+        groups = {}
+        for name, group in self.groups.items():
+            widths = torch.ones_like(group.rows) if group.widths is None else group.widths
+            whole = before[group.rows + widths] - before[group.rows] == widths
+            part = group.part(torch.nonzero(whole).flatten())
+            groups[name] = replace(part, rows=before[part.rows])
+        return replace(
+            self,
+            texts=tuple(self.texts[number] for number in chosen),
+            groups=groups,
+            words=None if self.words is None else tuple(self.words[number] for number in chosen),
+            given=None if self.given is None else tuple(self.given[number] for number in chosen),
+        )
 
 
 class Scorer(Protocol):
