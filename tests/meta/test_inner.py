@@ -92,7 +92,7 @@ def test_a_step_may_look_at_some_of_the_texts() -> None:
         seen = support.of_texts(part)
         assert [support.texts[number] for number in part] == list(seen.texts)
         assert sorted(seen.groups["label"].labels.tolist()) == [0, 1, 2]
-        expected = whole.inner(lambda each: half._loss(each, seen), expected, n_steps=1, differentiable=False)[-1]  # noqa: B023
+        expected = whole.inner(lambda each, step: half._loss(each, seen), expected, n_steps=1, differentiable=False)[-1]  # noqa: B023
     assert all(torch.equal(state[name], expected[name]) for name in expected)
     assert not torch.equal(state["head.label.weight"], whole.adapt(support)["head.label.weight"])
 

@@ -197,6 +197,7 @@ def test_a_part_has_the_items_of_its_texts(kind: str, data: st.DataObject) -> No
     counts = n_vectors(batch.texts, batch.words)
     vectors = torch.randn(sum(counts), 3)
     of_text = torch.split(vectors, counts)
+    chosen.sort()
     part = batch.of_texts(chosen)
     assert [id(each) for each in part.texts] == [id(batch.texts[i]) for i in chosen]
     for own, whole in ((part.words, batch.words), (part.given, batch.given)):

@@ -21,6 +21,7 @@ from kshot.models.scratch import (
     BagSettings,
     CNNSettings,
     LSTMSettings,
+    ScratchSettings,
     Transformer,
     TransformerSettings,
 )
@@ -82,7 +83,7 @@ def load_encoder(folder: Path) -> Encoder:
     """Reads an encoder that `save_encoder` wrote; nothing is downloaded."""
     description = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     settings = _ADAPTER.validate_python(description["settings"])
-    spelled = not isinstance(settings, PretrainedSettings) and settings.is_spelled
+    spelled = isinstance(settings, ScratchSettings) and settings.is_spelled
     vocabulary = (SpelledVocabulary if spelled else Vocabulary).load(folder, max_length=settings.max_length)
     with torch.random.fork_rng(devices=[]):
         if isinstance(settings, PretrainedSettings):

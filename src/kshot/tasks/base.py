@@ -73,7 +73,8 @@ class Batch:
         return replace(self, groups={**self.groups, group: self.groups[group].part(items)})
 
     def of_texts(self, chosen: Sequence[int]) -> Self:
-        """The batch of some of its texts, their numbers rising, with the items whose vectors are all of theirs."""
+        """The batch of some of its texts, in their order, with the items whose vectors are all of theirs."""
+        chosen = sorted(chosen)
         counts = torch.tensor(n_vectors(self.texts, self.words), dtype=torch.int64)
         numbers = torch.zeros(len(counts), dtype=torch.int64)
         numbers[list(chosen)] = 1
