@@ -86,21 +86,27 @@ def test_a_network_that_does_not_move() -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "rate"),
-    [("anil", 0.5), ("maml", 0.5), ("protomaml", 0.02), ("decomposed", 0.2), ("fine-tuning", 0.01)],
+    ("algorithm", "rate", "seed", "best"),
+    [
+        ("anil", 0.5, 0, 8),
+        ("maml", 0.5, 0, 4),
+        ("protomaml", 0.02, 3, 7),
+        ("decomposed", 0.05, 2, 3),
+        ("fine-tuning", 0.01, 3, 2),
+    ],
 )
-def test_classes_are_stopped_in_time_too(algorithm: str, rate: float) -> None:
+def test_classes_are_stopped_in_time_too(algorithm: str, rate: float, seed: int, best: int) -> None:
     """Also where a head looks at vectors that others keep, and where it is fitted anew after each step."""
     made = classifier(algorithm, rate=rate)
-    support = pair(made, episode(shots=(5, 4, 5)))[0]
+    support = pair(made, episode(shots=(5, 4, 5), seed=seed))[0]
     learned_from, _ = hold_out(support, 0.3)
     found = [
         classifier(algorithm, rate=rate, hold_out=0.0, test_steps=n_steps).adapt(learned_from)
         for n_steps in range(N_STEPS + 1)
     ]
     of_each = losses(made, found, support)
-    lowest = of_each.index(min(of_each))
-    close(made.adapt(support), found[lowest])
+    assert of_each.index(min(of_each)) == best
+    close(made.adapt(support), found[best])
 
 
 @pytest.mark.parametrize(("look_every", "looked"), [(2, [0, 2, 4, 6, 8]), (3, [0, 3, 6, 8]), (20, [0, 8])])
