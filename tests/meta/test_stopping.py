@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from contract import snapshot, translator
+from contract import learner, snapshot, translator
 from kshot.meta.learner import Learner
 from kshot.meta.portions import hold_out
 from kshot.meta.state import State
 from kshot.tasks.base import Batch
-from toy import pair, seq2seq, translation_episode
+from toy import episode, pair, scratch, seq2seq, translation_episode
 
 N_STEPS = 8
 
@@ -23,6 +23,11 @@ def make(algorithm: str, **inner: Any) -> Learner:
 
 def support_of(made: Learner, shot: int = 8) -> Batch:
     return pair(made, translation_episode(shot=shot))[0]
+
+
+def classifier(algorithm: str, **inner: Any) -> Learner:
+    settings = {"steps": 1, "test_steps": N_STEPS, "look_every": 1, "patience": 100, "hold_out": 0.3, **inner}
+    return learner(algorithm, scratch("cnn").double(), inner=settings).double()
 
 
 def states(algorithm: str, support: Batch, **inner: Any) -> list[State]:
@@ -41,6 +46,12 @@ def losses(made: Learner, found: list[State], support: Batch) -> list[float]:
 
 def same(one: State, other: State) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def close(state: State, expected: State) -> None:
+    assert state.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(state[name], tensor, rtol=1e-9, atol=1e-12, msg=name)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +73,40 @@ def test_the_state_whose_loss_is_lowest(algorithm: str, rate: float, best: str) 
     lowest = of_each.index(min(of_each))
     assert {0: "first", N_STEPS: "last"}.get(lowest, "between") == best, of_each
     assert same(made.adapt(support), found[lowest])
+
+
+def test_a_network_that_does_not_move() -> None:
+    made = make("anil", moves="none", rate=0.1)
+    support = support_of(made)
+    found = states("anil", support, moves="none", rate=0.1)
+    of_each = losses(made, found, support)
+    lowest = of_each.index(min(of_each))
+    assert lowest > 0
+    close(made.adapt(support), found[lowest])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rate", "seed", "best"),
+    [
+        ("anil", 0.5, 0, 8),
+        ("maml", 0.5, 0, 4),
+        ("protomaml", 0.02, 3, 7),
+        ("decomposed", 0.05, 2, 3),
+        ("fine-tuning", 0.01, 3, 2),
+    ],
+)
+def test_classes_are_stopped_in_time_too(algorithm: str, rate: float, seed: int, best: int) -> None:
+    """Also where a head looks at vectors that others keep, and where it is fitted anew after each step."""
+    made = classifier(algorithm, rate=rate)
+    support = pair(made, episode(shots=(5, 4, 5), seed=seed))[0]
+    learned_from, _ = hold_out(support, 0.3)
+    found = [
+        classifier(algorithm, rate=rate, hold_out=0.0, test_steps=n_steps).adapt(learned_from)
+        for n_steps in range(N_STEPS + 1)
+    ]
+    of_each = losses(made, found, support)
+    assert of_each.index(min(of_each)) == best
+    close(made.adapt(support), found[best])
 
 
 @pytest.mark.parametrize(("look_every", "looked"), [(2, [0, 2, 4, 6, 8]), (3, [0, 3, 6, 8]), (20, [0, 8])])

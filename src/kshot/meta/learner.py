@@ -270,23 +270,33 @@ class Learner(nn.Module):
         """
         settings = self.inner.settings
         learned_from, held_out = hold_out(support, settings.hold_out)
+        of_learned, of_held = (self._vectors_of(each, support, vectors) for each in (learned_from, held_out))
         with torch.no_grad():
-            start = self._start(learned_from, vectors)
+            start = self._start(learned_from, of_learned)
         n_steps = settings.steps if settings.test_steps is None else settings.test_steps
-        losses = self._descended(learned_from, vectors)
+        losses = self._descended(learned_from, of_learned)
         best, lowest, waited = start, math.inf, 0
         for step, state in enumerate(self.inner.descend(losses, start, n_steps)):
             if step % settings.look_every and step != n_steps:
                 continue
             with torch.no_grad():
-                loss = float(self._loss(state, held_out, vectors))
+                found = self._refitted(state, learned_from)[0] if self._refits else state
+                loss = float(self._loss(found, held_out, of_held))
             if loss < lowest:
-                best, lowest, waited = {name: tensor.detach().clone() for name, tensor in state.items()}, loss, 0
+                best, lowest, waited = {name: tensor.detach().clone() for name, tensor in found.items()}, loss, 0
             else:
                 waited += 1
                 if waited == settings.patience:
                     break
         return best
+
+    @staticmethod
+    def _vectors_of(part: Batch, whole: Batch, vectors: Tensor | None) -> Tensor | None:
+        """The vectors of a part of a batch whose vectors are known."""
+        if vectors is None:
+            return None
+        keys, counts = vector_keys(whole.texts, whole.words, whole.given), n_vectors(whole.texts, whole.words)
+        return gather(part, dict(zip(keys, torch.split(vectors, counts), strict=True)))
 
     def _support_loss(self, state: State, support: Batch, vectors: Tensor | None) -> Tensor:
         """What the inner loop descends; heads that are fitted in one go follow the encoder."""
