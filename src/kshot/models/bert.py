@@ -64,10 +64,8 @@ class Bert(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config
-        with torch.device("meta"):  # random weights would take longer to draw than those of the file to read
-            self.embeddings = Embeddings(config)
-            self.encoder = Layers(config)
-        self.to_empty(device="cpu")
+        self.embeddings = Embeddings(config)
+        self.encoder = Layers(config)
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Encodes padded token numbers.
@@ -113,9 +111,9 @@ class Embeddings(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.word_embeddings = _table(config.vocab_size, config.hidden_size)
+        self.position_embeddings = _table(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = _table(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
@@ -125,6 +123,11 @@ class Embeddings(nn.Module):
         x = x + self.position_embeddings.weight[: ids.shape[1]]
         normed: Tensor = self.dropout(self.LayerNorm(x))
         return normed
+
+
+def _table(n_rows: int, dim: int) -> nn.Embedding:
+    """A table without values: to draw them would take longer than to read the file."""
+    return nn.Embedding.from_pretrained(torch.empty(n_rows, dim), freeze=False)
 
 
 class Layers(nn.Module):
