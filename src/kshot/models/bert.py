@@ -127,7 +127,7 @@ class Embeddings(nn.Module):
 
 def _table(n_rows: int, dim: int) -> nn.Embedding:
     """A table without values: to draw them would take longer than to read the file."""
-    return nn.Embedding.from_pretrained(torch.empty(n_rows, dim), freeze=False)
+    return nn.Embedding(n_rows, dim, _weight=torch.empty(n_rows, dim))
 
 
 class Layers(nn.Module):
