@@ -182,21 +182,24 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(KshotError) as caught:
         build_encoder(PretrainedSettings(model=str(tmp_path)), [], seed=0)
+    assert str(caught.value) == (
+        f"{tmp_path} holds no model: its config.json cannot be read (No such file or directory); "
+        "give the folder of an AutoModel."
+    )
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(KshotError) as caught:
+        build_encoder(PretrainedSettings(model=str(tmp_path)), [], seed=0)
     assert str(caught.value).startswith(f"{tmp_path} holds no model that transformers can load (")
 
 
 def test_a_model_whose_weights_are_cut_short(tiny_bert: Path, tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer.json"):
         shutil.copy(tiny_bert / name, tmp_path)
-    with pytest.raises(
-        KshotError, match=r"holds no weights that transformers can load \(.+\); download the model again\.$"
-    ):
+    with pytest.raises(KshotError, match=r"holds no weights that can be loaded \(.+\); download the model again\.$"):
         bert(tmp_path)
     whole = (tiny_bert / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(
-        KshotError, match=r"holds no weights that transformers can load \(.+\); download the model again\.$"
-    ):
+    with pytest.raises(KshotError, match=r"holds no weights that can be loaded \(.+\); download the model again\.$"):
         bert(tmp_path)
 
 

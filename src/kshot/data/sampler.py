@@ -129,6 +129,11 @@ class EpisodeSampler(Sampler):
         self.classes: tuple[str, ...] = tuple(sorted({each.name for pool in self._pools for each in pool.classes}))
         self.task_names: tuple[str, ...] = tuple(pool.name for pool in self._pools) if tasks else ()
 
+    @property
+    def augments(self) -> bool:
+        """Whether support examples are changed, so that rows alone do not say what an episode holds."""
+        return self._augment is not None
+
     def episode(self, i: int) -> Episode:
         drawn = self.draw(i)
         support = tuple(self.examples[row] for row in drawn.support)

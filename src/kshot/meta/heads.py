@@ -28,10 +28,12 @@ class Head(nn.Module, ABC):
     Attributes:
         moving: The tensors of its State that an inner loop may move.
         looks: Whether `fit` looks at the vectors; if not, none need be made for it.
+        vectorises: Whether `torch.func.vmap` can fit and score many tasks at once.
     """
 
     moving: tuple[str, ...] = ()
     looks: bool = True
+    vectorises: bool = True
 
     @abstractmethod
     def fit(self, items: Items) -> State:
@@ -400,6 +402,8 @@ class Logistic(Head):
 
     Minimises  1/2 |W|^2 + C sum_i w_i cross_entropy(W x_i + b, y_i), as scikit-learn does, by L-BFGS.
     """
+
+    vectorises = False  # each task takes as many steps as it needs
 
     def __init__(self, settings: LogisticSettings, dim: int) -> None:
         super().__init__()

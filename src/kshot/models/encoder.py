@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 
 import numpy as np
@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from kshot.models.products import packed
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
 _TOKENS_PER_CALL = {"cpu": 1_024, "cuda": 32_768}  # on a CPU, what stays in its caches is fastest
 _CALL_OVERHEAD = 48  # what one more call costs, in tokens
+_TOKENS_TO_PACK = 8_192  # from here on it pays to lay out the weights first
 
 
 class Encoder(nn.Module, ABC):
@@ -186,8 +188,12 @@ def _encode(
     device = next(encoder.parameters()).device
     vectors, order = [], []
     network = twin(encoder) if weights else encoder
-    # One context around all calls, so that the weights are cast once.
-    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+    many = not weights and int(lengths.sum()) >= _TOKENS_TO_PACK and not torch.is_grad_enabled()
+    # One context around all calls, so that the weights are cast and laid out once.
+    with (
+        torch.autocast(device.type, precision, enabled=precision != torch.float32),
+        packed(encoder, precision) if many else nullcontext(),
+    ):
         for call in plan_calls(lengths, _TOKENS_PER_CALL.get(device.type, 16_384)):
             padded = [pad([each[i] for i in call], encoder.vocabulary.pad_id) for each in read]
             tensors = tuple(tensor.to(device) for pair in padded for tensor in pair)

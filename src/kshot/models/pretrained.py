@@ -1,5 +1,9 @@
-"""Pretrained encoders, and where a model's name leads; with `pretrained_seq2seq`, the files that know transformers."""
+"""Pretrained encoders, and where a model's name leads; with `pretrained_seq2seq`, the files that know transformers.
 
+BERTs, MiniLM among them, are read and run by `kshot.models.bert`, which gives the same vectors without transformers.
+"""
+
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -8,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from kshot.errors import KshotError
+from kshot.models.bert import Bert, bert_config, has_weights
 from kshot.models.encoder import Encoder
 from kshot.models.lora import add_lora
 from kshot.models.scratch import mean_pool
@@ -97,8 +102,8 @@ def is_available_offline(model: str) -> bool:
 def token_embeddings(model: str, *, max_length: int) -> tuple[Vocabulary, Tensor]:
     """Returns a pretrained model's vocabulary and its token embeddings, (n_tokens, embedding_dim)."""
     folder = resolve(model)
-    table: nn.Embedding = _auto_model(folder).get_input_embeddings()
-    return _vocabulary(folder, max_length), table.weight.detach().float().clone()
+    model, _ = _read_model(folder)
+    return _vocabulary(folder, max_length), _token_table(model).detach().float().clone()
 
 
 class PretrainedEncoder(Encoder):
@@ -124,35 +129,35 @@ class PretrainedEncoder(Encoder):
         self.settings = settings
         if config is None or vocabulary is None:
             folder = resolve(settings.model)
-            self.model = _auto_model(folder, settings.dropout)
+            self.model, self.config = _read_model(folder, settings.dropout)
             self.vocabulary = _vocabulary(folder, settings.max_length)
         else:
+            self.model, self.config = _empty_model(config), config
             self.vocabulary = vocabulary
-            self.model = _empty_model(config)
         self.dim = int(self.model.config.hidden_size)
         longest = getattr(self.model.config, "max_position_embeddings", None)
         if longest is not None and settings.max_length > longest:
             raise KshotError(
                 f'max_length {settings.max_length} is more than the {longest} positions of "{settings.model}".'
             )
-        table = self.model.get_input_embeddings().weight
+        table = _token_table(self.model)
         self.token_table = next(name for name, tensor in self.named_parameters() if tensor is table)
         if settings.lora_rank:
             add_lora(self.model, settings.lora_rank, settings.lora_alpha)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        # Without padding no mask is needed, and attention without one is faster.
-        states: Tensor = self.model(
-            input_ids=ids, attention_mask=None if bool(mask.all()) else mask.long()
-        ).last_hidden_state
+        seen = None if bool(mask.all()) else mask  # attention without a mask is faster
+        if isinstance(self.model, Bert):
+            states: Tensor = self.model(ids, seen)
+        else:
+            states = self.model(input_ids=ids, attention_mask=None if seen is None else seen.long()).last_hidden_state
         return states
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         return mean_pool(states, mask) if self.settings.pooling == "mean" else states[:, 0]
 
     def architecture(self) -> dict[str, object]:
-        config: dict[str, object] = self.model.config.to_dict()
-        return {"config": config}
+        return {"config": self.config}
 
 
 def _vocabulary(folder: Path, max_length: int) -> Vocabulary:
@@ -180,7 +185,45 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _auto_model(folder: Path, dropout: float | None = None) -> Any:
+_DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+
+
+def _read_model(folder: Path, dropout: float | None = None) -> tuple[Any, dict[str, Any]]:
+    """Reads a model, and returns it with the configuration that `_empty_model` needs."""
+    config = _read_config(folder)
+    if bert_config(config) is None or not has_weights(folder):
+        return _read_auto_model(folder, dropout)
+    if dropout is not None:
+        config |= {name: dropout for name in _DROPOUT[:2]}
+    model = _empty_model(config)
+    with _loading(folder):
+        model.load_weights(folder)
+    return model.eval(), config
+
+
+@contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """Says in one sentence that weights cannot be loaded."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise KshotError(
+            f"{folder} holds no weights that can be loaded ({_first_line(error)}); download the model again."
+        ) from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else _first_line(error)
+        raise KshotError(
+            f"{folder} holds no model: its config.json cannot be read ({reason}); give the folder of an AutoModel."
+        ) from error
+
+
+def _read_auto_model(folder: Path, dropout: float | None) -> tuple[Any, dict[str, Any]]:
     from transformers import AutoConfig, AutoModel
 
     try:
@@ -190,26 +233,31 @@ def _auto_model(folder: Path, dropout: float | None = None) -> Any:
             f"{folder} holds no model that transformers can load ({_first_line(error)}); "
             "give the folder of an AutoModel."
         ) from error
-    if dropout is not None:
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
-            if hasattr(config, name):
-                setattr(config, name, dropout)
-    try:
-        with _quietly():
-            model = AutoModel.from_pretrained(folder, config=config, attn_implementation="sdpa", dtype=torch.float32)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise KshotError(
-            f"{folder} holds no weights that transformers can load ({_first_line(error)}); download the model again."
-        ) from error
-    return _without_pooler(model)
+    for name in _DROPOUT if dropout is not None else ():
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+    with _loading(folder), _quietly():
+        model = AutoModel.from_pretrained(folder, config=config, attn_implementation="sdpa", dtype=torch.float32)
+    return _without_pooler(model), model.config.to_dict()
 
 
 def _empty_model(config: dict[str, Any]) -> Any:
+    """A model whose weights come later."""
+    shape = bert_config(config)
+    if shape is not None:
+        return Bert(shape)
     from transformers import AutoConfig, AutoModel
 
     rebuilt: PretrainedConfig = AutoConfig.for_model(**config)
     from_config: Any = AutoModel.from_config  # untyped in some versions
     return _without_pooler(from_config(rebuilt, attn_implementation="sdpa", dtype=torch.float32))
+
+
+def _token_table(model: Any) -> Tensor:
+    """The vectors of the tokens, (n_tokens, embedding_dim)."""
+    table = model.embeddings.word_embeddings if isinstance(model, Bert) else model.get_input_embeddings()
+    weight: Tensor = table.weight
+    return weight
 
 
 def _without_pooler(model: Any) -> Any:

@@ -21,6 +21,7 @@ from kshot.meta.learner import Learner, Pair
 from kshot.meta_learner import load
 from kshot.run.bootstrap import paired_bootstrap
 from kshot.run.config import Count
+from kshot.run.together import can_score_together, score_together
 from kshot.tasks.translation import Translation
 
 _TIMED_EPISODES = 11
@@ -112,11 +113,19 @@ def evaluate(learner: Learner, episodes: Sequence[Episode], *, time: bool = True
     learner.eval()
     try:
         with torch.no_grad(), learner.encoder.remembering():
-            scores = [_score(learner, episodes[i]) for i in range(len(episodes))]
+            if can_score_together(episodes, learner):
+                scores = score_together(episodes, learner)
+            else:
+                scores = score_each(learner, episodes)
         seconds = _seconds(learner, episodes) if time else math.nan
     finally:
         learner.train(was_training)
-    return Evaluation(learner.task.measures, np.array(scores, dtype=np.float64), seconds)
+    return Evaluation(learner.task.measures, scores, seconds)
+
+
+def score_each(learner: Learner, episodes: Sequence[Episode]) -> NDArray[np.float64]:
+    """Adapts to one episode after the other and scores its queries: one row an episode, one column a measure."""
+    return np.array([_score(learner, episodes[i]) for i in range(len(episodes))], dtype=np.float64)
 
 
 def _score(learner: Learner, episode: Episode) -> tuple[float, ...]:

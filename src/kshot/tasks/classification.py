@@ -44,14 +44,21 @@ class Classification(Task):
         texts = [example.text for example in examples]
         numbers = [number_of.get(example.label, -1) for example in examples]
         weights = [1.0] * len(texts)
-        if support and self.settings.class_names:
-            telling = [number for number, name in enumerate(classes) if any(map(str.isalpha, name))]
-            texts += [in_words(classes[number]) for number in telling]
+        if support:
+            names, telling = self.named(classes)
+            texts += names
             numbers += telling
-            weights += [self.settings.name_weight] * len(telling)
+            weights += [self.settings.name_weight] * len(names)
         distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         group = group_of(numbers, [distinct[text] for text in texts], len(classes), weights)
         return Batch(tuple(vocabulary.encode(list(distinct))), {GROUP: group})
+
+    def named(self, classes: Sequence[str]) -> tuple[list[str], list[int]]:
+        """The class names that join a support set, as words, and the label number of each."""
+        if not self.settings.class_names:
+            return [], []
+        telling = [number for number, name in enumerate(classes) if any(map(str.isalpha, name))]
+        return [in_words(classes[number]) for number in telling], telling
 
     def score(
         self, scorer: Scorer, batch: Batch, examples: Sequence[TextExample], classes: Sequence[str]

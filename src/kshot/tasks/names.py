@@ -1,9 +1,11 @@
 """Class names as words."""
 
 import re
+from functools import lru_cache
 from unicodedata import category
 
 
+@lru_cache(maxsize=10_000)  # an evaluation draws the same classes over and over
 def in_words(name: str) -> str:
     """Spells a class name as words: `alarm/set_time` and `alarm.setTime` give `alarm set time`.
 
