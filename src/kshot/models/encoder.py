@@ -50,6 +50,10 @@ class Encoder(nn.Module, ABC):
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         """Makes one vector of a text's token vectors: (n_texts, length, dim) -> (n_texts, dim)."""
 
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """One vector for each text: (n_texts, length) -> (n_texts, dim); overridden where there is a shorter way."""
+        return self.pool(_like_weights(self(ids, mask), self), mask)
+
     def __init__(self) -> None:
         super().__init__()
         self._remembered: dict[bytes, Tensor] | None = None
@@ -172,17 +176,19 @@ def _encode(
     lengths = np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
     device = next(encoder.parameters()).device
     vectors, order = [], []
-    network = twin(encoder) if weights else encoder
+    network: nn.Module = twin(encoder) if weights else encoder
+    own = dict(weights or {})
+    if words is None:
+        network = _Pooled(network)
+        own = {f"encoder.{name}": tensor for name, tensor in own.items()}
     # One context around all calls, so that the weights are cast once.
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         for call in plan_calls(lengths, _TOKENS_PER_CALL.get(device.type, 16_384)):
             ids, mask = pad([texts[i] for i in call], encoder.vocabulary.pad_id)
             ids, mask = ids.to(device), mask.to(device)
-            states = functional_call(network, dict(weights), (ids, mask)) if weights else network(ids, mask)
-            states = _like_weights(states, encoder)
-            vectors.append(
-                encoder.pool(states, mask) if words is None else word_means(states, [words[i] for i in call])
-            )
+            outputs = functional_call(network, own, (ids, mask)) if weights else network(ids, mask)
+            outputs = _like_weights(outputs, encoder)
+            vectors.append(outputs if words is None else word_means(outputs, [words[i] for i in call]))
             order.append(call)
     if not vectors:
         return _nothing(encoder)
@@ -192,6 +198,18 @@ def _encode(
     begins[called] = np.cumsum(counts[called]) - counts[called]
     back = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
     return torch.cat(vectors)[torch.from_numpy(back).to(device)]
+
+
+class _Pooled(nn.Module):
+    """An encoder as a network from token numbers to one vector for each text."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        assert isinstance(self.encoder, Encoder)
+        return self.encoder.pooled(ids, mask)
 
 
 def word_means(states: Tensor, words: Sequence[WordRanges]) -> Tensor:

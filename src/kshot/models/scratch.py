@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from kshot.errors import KshotError
 from kshot.models.encoder import Encoder
+from kshot.models.products import written_out
+from kshot.models.recurrence import lstm
 from kshot.models.vocabulary import Vocabulary
+from kshot.models.windows import window_maxima
 from kshot.settings import Settings
 
 Tokens = Literal["word", "bpe"]
@@ -169,12 +172,25 @@ class CNN(_Embedded):
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         return (states * mask.unsqueeze(-1)).amax(dim=1)  # the states are never negative
 
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if not written_out():
+            return super().pooled(ids, mask)
+        if self.training and self.settings.dropout:  # every place has a vector of its own
+            vectors = self.embed(ids, mask).flatten(0, 1)
+            tokens = torch.arange(ids.numel(), device=ids.device).view_as(ids)
+        else:
+            distinct, tokens = ids.unique(return_inverse=True)
+            vectors = self.embedding(distinct)
+        filters, biases = zip(*((each.weight, each.bias) for each in self.convolutions), strict=True)
+        return window_maxima(vectors, tokens, mask, filters, biases)
+
 
 class LSTM(_Embedded):
     """One layer of LSTM, in one or both directions, that can be differentiated twice on every device.
 
-    The recurrence is written with elementary operations, because cuDNN's has no second derivative (pytorch#5261); the
-    input is projected for all time steps in one matrix product. A state is carried unchanged over padding.
+    cuDNN's recurrence has no second derivative (pytorch#5261). Here its derivatives are written out in
+    `kshot.models.recurrence`; `_run` has the same recurrence in elementary operations, for autograd to differentiate.
+    The input is projected for all time steps in one matrix product.
     """
 
     settings: LSTMSettings
@@ -196,8 +212,24 @@ class LSTM(_Embedded):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.embed(ids, mask)  # (n, L, d)
-        directions = [self._run(x, mask, direction) for direction in range(len(self.recurrences))]
+        run = self._run_packed if written_out() else self._run
+        directions = [run(x, mask, direction) for direction in range(len(self.recurrences))]
         return torch.cat(directions, dim=-1)  # (n, L, dim)
+
+    def _run_packed(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
+        """As `_run`, with derivatives that are written out, and nothing computed where there is no token."""
+        n, length, d = x.shape
+        lengths = mask.sum(dim=1)
+        longest_first = torch.argsort(lengths, descending=True, stable=True)
+        counts = [int(count) for count in mask.sum(dim=0).tolist() if count]  # texts at each time step
+        rows = torch.cat([longest_first[:count] for count in counts]) if counts else longest_first[:0]
+        times = torch.repeat_interleave(
+            torch.arange(len(counts), device=x.device), torch.tensor(counts, dtype=torch.int64, device=x.device)
+        )
+        places = rows * length + (lengths[rows] - 1 - times if direction == 1 else times)  # (n_tokens,)
+        gates = self.input_projections[direction](x.reshape(n * length, d)[places])  # (n_tokens, 4h)
+        states = lstm(gates, self.recurrences[direction].weight, counts)
+        return states.new_zeros(n * length, states.shape[1]).index_copy(0, places, states).view(n, length, -1)
 
     def _run(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
         gates = self.input_projections[direction](x).unbind(1)  # L of (n, 4h): input, forget, cell, output
@@ -218,7 +250,9 @@ class LSTM(_Embedded):
         match self.settings.pooling:
             case "last":
                 h = self.settings.hidden_dim
-                return torch.cat([states[:, -1, :h], states[:, 0, h:]], dim=-1)
+                last = (mask.sum(dim=1) - 1).clamp_min(0)
+                forward = states[torch.arange(len(states), device=states.device), last, :h]
+                return torch.cat([forward, states[:, 0, h:]], dim=-1)
             case "max":
                 return states.masked_fill(~mask.unsqueeze(-1), -math.inf).amax(dim=1)
             case "mean":

@@ -1,0 +1,146 @@
+"""Matrix products by the faster of the two libraries that PyTorch has for them on a CPU: the place that decides.
+
+PyTorch sends products of float32 matrices to its BLAS, MKL in most builds, and those of bfloat16 to oneDNN. On
+processors for which MKL has no kernels of its own, oneDNN is more than twice as fast in float32, too, and as exact.
+
+    x (n, k), w (m, k), b (m)      y = x w' + b
+    of a gradient g of y           x: g w,   w: g' x,   b: the sum of g over its rows
+
+The derivatives are products again, so they can be differentiated any number of times.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import cache
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+Kernels = Literal["auto", "fast", "plain"]
+"""How encoders work: with derivatives written out and the library that was measured to be faster, with them and oneDNN
+without a measurement, or as anyone would write them, by autograd and the default library."""
+
+Multiply = Callable[[Tensor, Tensor], Tensor]
+"""(n, k), (m, k) -> (n, m) without a graph: a b'."""
+
+_LOG = logging.getLogger(__name__)
+_KERNELS: ContextVar[Kernels] = ContextVar("kernels", default="auto")
+_WORTH_IT = 1.3  # how much faster oneDNN has to be, so that chance does not decide
+_LEAST_WORK = 500_000  # multiplications below which the call costs more than the product
+
+
+@contextmanager
+def kernels(choice: Kernels) -> Iterator[None]:
+    """Encoders work in a chosen way in this context, and so do the derivatives of what was computed in it."""
+    before = _KERNELS.set(choice)
+    try:
+        with _LinearMode() if choice != "plain" and _takes_onednn() else nullcontext():
+            yield
+    finally:
+        _KERNELS.reset(before)
+
+
+def written_out() -> bool:
+    """Whether encoders take the derivatives that are written out."""
+    return _KERNELS.get() != "plain"
+
+
+def multiplier() -> Multiply:
+    """What multiplies matrices here; the second is brought to the precision of `product_type` before."""
+    return _multiply if written_out() and _takes_onednn() else _default_multiply
+
+
+def product_type(tensor: Tensor) -> torch.dtype:
+    """The precision of products with a tensor: its own, or that of autocast."""
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Returns x w' + b by oneDNN where it can, differentiable any number of times: (..., k), (m, k), (m,) -> (..., m)."""
+    if not _suits_onednn(x, weight) or torch.is_autocast_enabled("cpu"):
+        return F.linear(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])
+    product: Tensor = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+    return product.view(*x.shape[:-1], weight.shape[0])
+
+
+class _Linear(torch.autograd.Function):
+    """See the derivatives above."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _onednn(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        [g] = gradients
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            linear(g, weight.t()) if of_x else None,
+            linear(g.t(), x.t()) if of_weight else None,
+            g.sum(dim=0) if of_bias else None,
+        )
+
+
+class _LinearMode(TorchFunctionMode):
+    """Sends every call of `torch.nn.functional.linear`, whoever makes it, to `linear`."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        return (linear if func is F.linear else func)(*args, **(kwargs or {}))
+
+
+
+def _multiply(a: Tensor, b: Tensor) -> Tensor:
+    return _onednn(a, b, None) if _suits_onednn(a, b) else _default_multiply(a, b)
+
+
+def _default_multiply(a: Tensor, b: Tensor) -> Tensor:
+    return (a.to(b.dtype) @ b.t()).to(a.dtype)
+
+
+def _suits_onednn(a: Tensor, b: Tensor) -> bool:
+    """Whether a product is of the kind that oneDNN may do faster, and large enough."""
+    return a.dtype == b.dtype == torch.float32 and a.device.type == "cpu" and a.numel() * b.shape[0] >= _LEAST_WORK
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The product that `torch.compile` takes for linear layers on a CPU."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return product
+
+
+def _takes_onednn() -> bool:
+    available = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return available and (_KERNELS.get() == "fast" or _onednn_is_faster())
+
+
+@cache
+def _onednn_is_faster() -> bool:
+    """Times a product of a usual size with both libraries, in turn, and compares the best of each."""
+    with torch.no_grad():
+        a, b = torch.ones(256, 256), torch.ones(512, 256)
+        ways: list[Callable[[], Tensor]] = [lambda: a @ b.t(), lambda: _onednn(a, b, None)]
+        seconds = [float("inf")] * len(ways)
+        for _ in range(20):
+            for number, way in enumerate(ways):
+                begin = perf_counter()
+                way()
+                seconds[number] = min(seconds[number], perf_counter() - begin)
+    ratio = seconds[0] / seconds[1]
+    _LOG.info(
+        "Products of float32 matrices by %s: oneDNN is %.1f times as fast here.",
+        "oneDNN" if ratio > _WORTH_IT else "PyTorch's default library",
+        ratio,
+    )
+    return ratio > _WORTH_IT
