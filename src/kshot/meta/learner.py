@@ -21,6 +21,7 @@ from kshot.models.encoder import (
     used_tokens,
     vector_keys,
 )
+from kshot.models.products import Kernels, kernels
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Scorer, Task, join
 
@@ -82,6 +83,7 @@ class Learner(nn.Module):
         self.moves = tuple(moves)
         self.settings = settings
         self.precision = torch.float32  # of the encoder's matrix products
+        self.kernels: Kernels = "auto"
 
     # -- adapting and predicting ---------------------------------------------------------------------------------------
 
@@ -116,7 +118,8 @@ class Learner(nn.Module):
     def vectors(self, batch: Batch, state: State | None = None) -> Tensor:
         """Returns the vectors of a batch's texts or words, with the encoder's weights that a State holds."""
         weights = part_of(state, "encoder") if state else {}
-        return encode(self.encoder, batch.texts, weights, self.precision, words=batch.words)
+        with kernels(self.kernels):
+            return encode(self.encoder, batch.texts, weights, self.precision, words=batch.words)
 
     def known_vectors(self, batch: Batch, known: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:
         """Encodes the texts of a batch that are not known, without a graph.
