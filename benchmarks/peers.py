@@ -60,20 +60,17 @@ class PlainCNN(nn.Module):
 class PlainLSTM(nn.Module):
     """`nn.LSTM`, its last hidden state; without oneDNN or cuDNN, whose recurrences cannot be differentiated twice.
 
-    Its second bias is a zero that does not learn, since the first is enough.
+    `nn.LSTM` has two biases where one is enough; here it has none, and a last input that is always 1.
     """
 
     def __init__(self, n_tokens: int, d: int, h: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(n_tokens, d)
-        self.lstm = nn.LSTM(d, h, batch_first=True)
-        del self.lstm._parameters["bias_hh_l0"]
-        self.lstm.register_buffer("bias_hh_l0", torch.zeros(4 * h))
-        self.lstm._init_flat_weights()
+        self.lstm = nn.LSTM(d + 1, h, batch_first=True, bias=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
-            _, (hidden, _) = self.lstm(self.embedding(ids))
+            _, (hidden, _) = self.lstm(F.pad(self.embedding(ids), (0, 1), value=1.0))
         last: Tensor = hidden[0]
         return last
 
@@ -192,10 +189,3 @@ def why_not(name: str, order: int) -> str | None:
     except ImportError as error:
         return f"{name} is not here ({error}): pip install {name}."
     return None
-
-
-def copy_weights(pairs: Sequence[tuple[Tensor, Any]]) -> None:
-    """Puts each second tensor into the first."""
-    with torch.no_grad():
-        for target, source in pairs:
-            target.copy_(source)

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from torch import Tensor
 import peers
 from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner, Pair
+from kshot.meta.step import meta_step
 from kshot.models.build import build_encoder
 from kshot.models.products import kernels, multiplier
 from kshot.models.scratch import CNNSettings, LSTMSettings, TransformerSettings
@@ -134,59 +135,65 @@ def tensors_of(case: Case, device: str) -> list[peers.TaskTensors]:
     return made
 
 
-def plain_model(case: Case, learner: Learner) -> tuple[peers.Model, list[tuple[str, Tensor]]]:
-    """The same network of PyTorch's own modules, and its parameters by their names in the learner."""
+def plain_model(case: Case, learner: Learner) -> tuple[peers.Model, dict[str, str]]:
+    """The same network of PyTorch's own modules, and for each parameter of the learner the name of its counterpart."""
     own, settings, n_tokens = learner.encoder, ENCODERS[case.encoder], learner.encoder.embedding.num_embeddings
+    names = {"embedding.weight": "embedding.weight"}
     if case.encoder == "cnn":
         encoder: Any = peers.PlainCNN(n_tokens, settings.embedding_dim, settings.widths, settings.n_filters)
         names = {name: name for name, _ in own.named_parameters()}
     elif case.encoder == "lstm":
         encoder = peers.PlainLSTM(n_tokens, settings.embedding_dim, settings.hidden_dim)
-        names = {
-            "embedding.weight": "embedding.weight",
-            "lstm.weight_ih_l0": "input_projections.0.weight",
-            "lstm.bias_ih_l0": "input_projections.0.bias",
-            "lstm.weight_hh_l0": "recurrences.0.weight",
-        }
+        names |= {"recurrences.0.weight": "lstm.weight_hh_l0", JOINED[0]: "lstm.weight_ih_l0"}
     else:
         encoder = peers.PlainTransformer(n_tokens, settings.model_dim, settings.n_layers, settings.n_heads, LENGTH)
         of_layer = {
-            "self_attn.in_proj_": "query_key_value.",
-            "self_attn.out_proj.": "output.",
-            "linear1.": "widen.",
-            "linear2.": "narrow.",
-            "norm1.": "attention_norm.",
-            "norm2.": "feed_forward_norm.",
+            "query_key_value.": "self_attn.in_proj_",
+            "output.": "self_attn.out_proj.",
+            "widen.": "linear1.",
+            "narrow.": "linear2.",
+            "attention_norm.": "norm1.",
+            "feed_forward_norm.": "norm2.",
         }
-        names = {name: name for name in ("embedding.weight", "position.weight", "norm.weight", "norm.bias")}
-        for layer, (theirs, ours), kind in product(range(settings.n_layers), of_layer.items(), ("weight", "bias")):
-            names[f"layers.{layer}.{theirs}{kind}"] = f"layers.{layer}.{ours}{kind}"
+        names |= {name: name for name in ("position.weight", "norm.weight", "norm.bias")}
+        for layer, (ours, theirs), kind in product(range(settings.n_layers), of_layer.items(), ("weight", "bias")):
+            names[f"layers.{layer}.{ours}{kind}"] = f"layers.{layer}.{theirs}{kind}"
+    names = {f"encoder.{ours}": f"encoder.{theirs}" for ours, theirs in names.items()}
+    names |= {f"heads.label.{kind}": f"head.{kind}" for kind in ("weight", "bias")}
     model = peers.Model(encoder, own.dim, WAY)
-    pairs = [(f"encoder.{ours}", encoder.get_parameter(theirs)) for theirs, ours in names.items()]
-    pairs += [("heads.label.weight", model.head.weight), ("heads.label.bias", model.head.bias)]
-    peers.copy_weights([(tensor, learner.get_parameter(name)) for name, tensor in pairs])
-    return model, pairs
+    weights = joined({name: tensor.detach() for name, tensor in learner.named_parameters()})
+    model.load_state_dict({theirs: weights[ours] for ours, theirs in names.items()})
+    return model, names
 
 
-def prepare(case: Case, system: str, device: str) -> tuple[Callable[[], None], list[tuple[str, Tensor]]]:
-    """A function that takes one meta-step, and the parameters whose `grad` it fills."""
+JOINED = "input_projections.0.weight", "input_projections.0.bias"
+
+
+def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The learner's tensors, the LSTM's bias being the last column of its input weights, as the plain network has it."""
+    weight, bias = (f"encoder.{name}" for name in JOINED)
+    if bias not in tensors:
+        return tensors
+    rest = {name: tensor for name, tensor in tensors.items() if name != bias}
+    return rest | {weight: torch.cat([tensors[weight], tensors[bias].unsqueeze(1)], dim=1)}
+
+
+def prepare(case: Case, system: str, device: str) -> tuple[Callable[[], None], Callable[[], dict[str, Tensor]]]:
+    """A function that takes one meta-step, and one that gives the gradient that it left."""
     learner = learner_of(case)
     if system in KSHOT:
         learner.to(device)
         for name, value in KSHOT[system].items():
             setattr(learner, name, value)
         pairs = pairs_of(case)
-        groups = [pairs] if learner.shares_weights else [[pair] for pair in pairs]  # as kshot.run.train does
 
         def step() -> None:
             learner.zero_grad()
-            for group in groups:
-                (learner(group) * (len(group) / len(pairs))).backward()
+            meta_step(learner, pairs)
 
-        return step, list(learner.named_parameters())
-    model, named = plain_model(case, learner)
-    dtype = torch.float64 if system == "reference" else torch.float32
-    model.to(device, dtype)
+        return step, lambda: joined({name: gradient_of(tensor) for name, tensor in learner.named_parameters()})
+    model, names = plain_model(case, learner)
+    model.to(device, torch.float64 if system == "reference" else torch.float32)
     loop, tasks = peers.LOOPS.get(system, peers.plain_loop), tensors_of(case, device)
 
     def step() -> None:
@@ -194,7 +201,11 @@ def prepare(case: Case, system: str, device: str) -> tuple[Callable[[], None], l
         with peers.attention(ORDERS[case.order]):
             loop(model, tasks, rate=RATE, steps=case.steps, order=ORDERS[case.order])
 
-    return step, named
+    return step, lambda: {ours: gradient_of(model.get_parameter(theirs)) for ours, theirs in names.items()}
+
+
+def gradient_of(tensor: Tensor) -> Tensor:
+    return (torch.zeros_like(tensor) if tensor.grad is None else tensor.grad).double().cpu()
 
 
 def necessary_flop(case: Case) -> float:
@@ -222,22 +233,25 @@ def necessary_flop(case: Case) -> float:
     return case.tasks * passes * one / 1e9
 
 
-def peak(device: str) -> float:
+def peak(device: str, threads: int) -> float:
     """GFLOP/s of the best product of two square matrices in float32."""
+    torch.set_num_threads(threads)
     a, b = (torch.randn(1024, 1024, device=device) for _ in range(2))
     with torch.no_grad(), kernels("fast"):
         ways: list[Callable[[], Tensor]] = [lambda: a @ b, lambda: multiplier()(a, b)]
-        return max(2 * 1024**3 / seconds(way, device) / 1e9 for way in ways for _ in range(10))
+        return max(2 * 1024**3 / seconds(way, device, threads) / 1e9 for way in ways for _ in range(10))
 
 
-def seconds(work: Callable[[], Any], device: str) -> float:
+def seconds(work: Callable[[], Any], device: str, threads: int) -> float:
+    """How long something takes; with one thread the processor's time, of which other programs take nothing."""
+    clock = process_time if device == "cpu" and threads == 1 else perf_counter
     if device == "cuda":
         torch.cuda.synchronize()
-    begin = perf_counter()
+    begin = clock()
     work()
     if device == "cuda":
         torch.cuda.synchronize()
-    return perf_counter() - begin
+    return clock() - begin
 
 
 # -- a process of each system ------------------------------------------------------------------------------------------
@@ -247,16 +261,15 @@ def work(case: Case, system: str, arguments: argparse.Namespace) -> None:
     """Writes the gradient into a file, then takes a meta-step for each line of the input and prints its seconds."""
     torch.set_num_threads(arguments.threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    step, named = prepare(case, system, arguments.device)
+    step, gradient = prepare(case, system, arguments.device)
     before = memory(arguments.device, reset=True)
     step()
-    gradient = {name: torch.zeros_like(t) if t.grad is None else t.grad for name, t in named}
-    torch.save({name: tensor.double().cpu() for name, tensor in gradient.items()}, arguments.gradient)
+    torch.save(gradient(), arguments.gradient)
     print("ready", flush=True)
     for line in sys.stdin:
         if line.strip() == "end":
             break
-        print(seconds(step, arguments.device), flush=True)
+        print(seconds(step, arguments.device, arguments.threads), flush=True)
     print(memory(arguments.device) - before, flush=True)
 
 
@@ -330,7 +343,7 @@ def compare(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     while len(times["kshot"]) < 5 or (len(times["kshot"]) < 40 and perf_counter() - begin < arguments.seconds):
         for system, worker in workers.items():
             times[system].append(worker.tell("step"))
-    flop, best_peak = necessary_flop(case), peak(arguments.device)
+    flop, best_peak = necessary_flop(case), peak(arguments.device, arguments.threads)
     for system, worker in workers.items():
         rows[system]["memory_mb"], rows[system]["log"] = worker.end()
         low, middle, high = np.quantile(times[system], [0.25, 0.5, 0.75])

@@ -155,11 +155,14 @@ def _over_own_rows(
     """
     table, ids = encoder.token_table, weights[rows_name(encoder.token_table)].cpu().numpy()
     used, moved = used_tokens(encoder, texts), weights[table]
-    if not np.array_equal(used, ids):
-        place = np.minimum(np.searchsorted(ids, used), len(ids) - 1)
-        is_moved = torch.from_numpy(ids[place] == used).to(moved.device).unsqueeze(-1)
+    place = np.minimum(np.searchsorted(ids, used), len(ids) - 1)
+    is_moved = ids[place] == used
+    if is_moved.all():
+        used = ids
+    else:
         base = encoder.get_parameter(table)[torch.from_numpy(used).to(moved.device)]
-        moved = torch.where(is_moved, moved[torch.from_numpy(place).to(moved.device)], base)
+        own_row = torch.from_numpy(is_moved).to(moved.device).unsqueeze(-1)
+        moved = torch.where(own_row, moved[torch.from_numpy(place).to(moved.device)], base)
     own = {name: tensor for name, tensor in weights.items() if name != rows_name(table)}
     return [np.searchsorted(used, text).astype(np.int32) for text in texts], {**own, table: moved}
 

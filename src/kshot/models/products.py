@@ -115,8 +115,13 @@ def _suits_onednn(a: Tensor, b: Tensor) -> bool:
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The product that `torch.compile` takes for linear layers on a CPU."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    """The product that `torch.compile` takes for linear layers on a CPU.
+
+    It copies a first factor that is not contiguous, so that is to be the smaller one.
+    """
+    if bias is None and not x.is_contiguous() and x.numel() > weight.numel():
+        return _onednn(weight.contiguous(), x, None).t()
+    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
     return product
 
 

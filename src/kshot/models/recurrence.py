@@ -17,20 +17,26 @@ The derivatives of a step, which are known for all steps once the recurrence has
     a_i = g i (1-i)      a_f = c_{t-1} f (1-f)      a_g = i (1-g^2)              of c_t with respect to z_t
     a_o = tanh(c_t) o (1-o)                         d = o (1 - tanh(c_t)^2)      of h_t with respect to z_t and c_t
 
-Backward (x^ is the derivative of the loss with respect to x, given the direct part l_t of h^_t):
+Backward (x^ is the derivative of the loss with respect to x, l_h, l_c, l_z what reaches h, c and z from outside):
 
-    h^_t = l_t + z^_{t+1} U       c^_t = d h^_t + f_{t+1} c^_{t+1}      z^_t = (a_i c^, a_f c^, a_g c^, a_o h^)
+    h^_t = l_h + z^_{t+1} U       c^_t = l_c + d h^_t + f_{t+1} c^_{t+1}      z^_t = l_z + (a_i c^, a_f c^, a_g c^, a_o h^)
     p^_t = z^_t                   U^ = sum_t z^_t' h_{t-1}
 
-Backward once more: given q, V, the derivative with respect to p, U and l of  <q, p^> + <V, U^>. That sum is
-<l, h*>, where x* is the change of x when p and U change by q and V. So the derivative with respect to l is h*, and
-those with respect to p and U are the changes p^* and U^* of the backward pass, l being held (Pearlmutter 1994, Fast exact multiplication by the Hessian, section 3):
+Backward of that, given q and V, the derivatives of a second loss with respect to p^ and U^. Since p^ and U^ are linear in l_h, so is
+<q, p^> + <V, U^> = <l_h, h*>, where x* is how x changes when p and U change by q and V:
 
     z*_t = q_t + h_{t-1} V' + h*_{t-1} U'     c*_t = f c*_{t-1} + a_i z*_i + a_f z*_f + a_g z*_g     h*_t = d c*_t + a_o z*_o
-    h^*_t = z^_{t+1} V + z^*_{t+1} U          c^*_t = d h^*_t + d* h^_t + f_{t+1} c^*_{t+1} + f*_{t+1} c^_{t+1}
-    z^*_t = (a c^* + a* c^, and for o with h^)      U^* = sum_t z^*_t' h_{t-1} + z^_t' h*_{t-1}
 
-which is the backward recurrence again, with other sources.
+So the derivative with respect to l_h is h*. Those with respect to U where it stands in h^_t, and to the gates, c and h where they stand
+in the derivatives of a step and in U^, are
+
+    U:  sum_t z^_t' h*_{t-1}          h_t:  z^_{t+1} V
+    i:  c^ (g (1-2i) z*_i + (1-g^2) z*_g)           f:  c^ (c_{t-1} (1-2f) z*_f + c*_{t-1})
+    g:  c^ (i (1-i) z*_i - 2 i g z*_g)              o:  h^ (tanh(c) (1-2o) z*_o + (1 - tanh(c)^2) c*)
+    c:  h^ (1 - tanh(c)^2) (o (1-o) z*_o - 2 o tanh(c) c*)  +  c^_{t+1} f_{t+1} (1-f_{t+1}) z*_{f,t+1}
+
+The last of them reach p and U through the backward recurrence again, as l_h, l_c and l_z, together with whatever else
+reaches h: one recurrence serves both (Pearlmutter 1994, Fast exact multiplication by the Hessian, section 3).
 """
 
 from collections.abc import Sequence
@@ -46,59 +52,70 @@ from torch.autograd.function import once_differentiable
 from kshot.models.products import Multiply, multiplier, product_type
 
 
-def lstm(gates: Tensor, recurrent: Tensor, counts: Sequence[int]) -> Tensor:
+def lstm(p: Tensor, recurrent: Tensor, counts: Sequence[int]) -> Tensor:
     """Runs the recurrence; can be differentiated twice.
 
     Args:
-        gates: p, the input's part of the gates, one time step after the other, (sum of n_t, 4 h).
-        recurrent: U, (4 h, h).
+        p: The input's part of the gates, one time step after the other, (sum of n_t, 4 h).
+        recurrent: U, the recurrent matrix, (4 h, h).
         counts: n_t, which never grows.
 
     Returns:
         The hidden states, (sum of n_t, h).
     """
-    hidden: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        gates, recurrent, tuple(counts), multiplier(), product_type(recurrent)
+    hidden: Tensor
+    hidden, *_ = _Recurrence.apply(  # type: ignore[no-untyped-call]
+        p, recurrent, tuple(counts), multiplier(), product_type(recurrent)
     )
     return hidden
 
 
 class _Recurrence(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, gates: Tensor, recurrent: Tensor, counts: tuple[int, ...], multiply: Multiply, dtype: torch.dtype
-    ) -> Tensor:
-        run = _run(gates, recurrent, counts, multiply, dtype)
-        ctx.save_for_backward(gates, recurrent)
-        ctx.run = run
-        return run.hidden.view_as(run.hidden)  # another tensor than the one that the context keeps: no cycle
+    """p, U -> h, c, and the gates i, f, g, o; what is saved of them is where second derivatives come in."""
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        gates, recurrent = ctx.saved_tensors
-        of_gates, of_recurrent = _Backward.apply(gradients[0], gates, recurrent, ctx.run)  # type: ignore[no-untyped-call]
-        return of_gates, of_recurrent, None, None, None
+    def forward(
+        ctx: Any, p: Tensor, recurrent: Tensor, counts: tuple[int, ...], multiply: Multiply, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        run = _run(p, recurrent, counts, multiply, dtype)
+        outputs = run.hidden.view_as(run.hidden), run.cell.view_as(run.cell), run.gates.view_as(run.gates)
+        ctx.save_for_backward(recurrent, *outputs)
+        ctx.run = run
+        ctx.set_materialize_grads(False)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        of_p, of_recurrent = _Backward.apply(ctx.run, *gradients, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        return of_p, of_recurrent, None, None, None
 
 
 class _Backward(torch.autograd.Function):
+    """What reaches h, c and the gates -> p^, U^."""
+
     @staticmethod
-    def forward(ctx: Any, of_hidden: Tensor, gates: Tensor, recurrent: Tensor, run: "_Run") -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        run: "_Run",
+        of_hidden: Tensor | None,
+        of_cell: Tensor | None,
+        of_gates: Tensor | None,
+        recurrent: Tensor,
+        *outputs: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(recurrent)
         ctx.run = run
-        ctx.adjoint = adjoint = _adjoint(run, recurrent, of_hidden)
+        ctx.adjoint = adjoint = _adjoint(run, recurrent, of_hidden, of_cell, of_gates)
         return adjoint.gates.view_as(adjoint.gates), _product(run, adjoint.gates, run.before)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *changes: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, q: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
         [recurrent] = ctx.saved_tensors
-        run, first = ctx.run, ctx.adjoint
-        q, v = changes
-        tangent = _tangent(run, recurrent, q, v)
-        second = _adjoint(run, recurrent, *_sources(run, tangent, first, v))
-        of_recurrent = _product(run, second.gates, run.before)
-        of_recurrent += _product(run, first.gates, run.previous(tangent.hidden))
-        return tangent.hidden, second.gates, of_recurrent, None
+        run, adjoint = ctx.run, ctx.adjoint
+        change = _tangent(run, recurrent, q, v)
+        of_recurrent = _product(run, adjoint.gates, run.previous(change.hidden))
+        return None, change.hidden, None, None, of_recurrent, *_second(run, change, adjoint, v)
 
 
 @dataclass(frozen=True)
@@ -109,7 +126,7 @@ class _Run:
         counts: n_t.
         multiply: What multiplies.
         dtype: The precision of products.
-        active: i, f, g, o, (N, 4 h).
+        gates: i, f, g, o, (N, 4 h).
         cell: c, (N, h).
         squashed: tanh(c), (N, h).
         hidden: h, (N, h).
@@ -118,7 +135,7 @@ class _Run:
     counts: tuple[int, ...]
     multiply: Multiply
     dtype: torch.dtype
-    active: Tensor
+    gates: Tensor
     cell: Tensor
     squashed: Tensor
     hidden: Tensor
@@ -126,14 +143,20 @@ class _Run:
     @cached_property
     def of_cell(self) -> Tensor:
         """a_i, a_f, a_g, (N, 3, h)."""
-        i, f, g, _ = self.active.chunk(4, dim=1)
+        i, f, g, _ = self.gates.chunk(4, dim=1)
         return torch.stack([g * _slope(i), self.previous(self.cell) * _slope(f), i * (1 - g * g)], dim=1)
 
     @cached_property
     def of_hidden(self) -> tuple[Tensor, Tensor]:
         """a_o and d, (N, h) each."""
-        o = self.active.chunk(4, dim=1)[3]
+        o = self.gates.chunk(4, dim=1)[3]
         return self.squashed * _slope(o), o * (1 - self.squashed * self.squashed)
+
+    @cached_property
+    def slopes(self) -> Tensor:
+        """The derivatives of i, f, g, o with respect to z, (N, 4 h)."""
+        i, f, g, o = self.gates.chunk(4, dim=1)
+        return torch.cat([_slope(i), _slope(f), 1 - g * g, _slope(o)], dim=1)
 
     @cached_property
     def before(self) -> Tensor:
@@ -143,21 +166,25 @@ class _Run:
     def previous(self, x: Tensor) -> Tensor:
         """The rows of the step before, zero at the first: (N, k) -> (N, k)."""
         shifted = torch.zeros_like(x)
-        for (start, count), (before, _) in zip(self.steps[1:], self.steps[:-1], strict=True):
+        for (start, count), (before, _) in self._neighbours:
             shifted[start : start + count] = x[before : before + count]
         return shifted
 
     def following(self, x: Tensor) -> Tensor:
         """The rows of the step after, zero where a text has ended: (N, k) -> (N, k)."""
         shifted = torch.zeros_like(x)
-        for (start, count), (before, _) in zip(self.steps[1:], self.steps[:-1], strict=True):
+        for (start, count), (before, _) in self._neighbours:
             shifted[before : before + count] = x[start : start + count]
         return shifted
 
     @cached_property
-    def steps(self) -> list[tuple[int, int]]:
-        """Where each time step begins, and n_t."""
-        return list(zip(accumulate(self.counts, initial=0), self.counts, strict=False))
+    def _neighbours(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """Each step after the first, and the one before it, with their rows; steps of the same texts are one block."""
+        steps = list(zip(accumulate(self.counts, initial=0), self.counts, strict=False))
+        if len(set(self.counts)) == 1:
+            count, n_rows = self.counts[0], sum(self.counts)
+            return [((count, n_rows - count), (0, n_rows))]
+        return list(zip(steps[1:], steps[:-1], strict=True))
 
 
 @dataclass(frozen=True)
@@ -182,51 +209,52 @@ def _slope(x: Tensor) -> Tensor:
 def _run(p: Tensor, recurrent: Tensor, counts: tuple[int, ...], multiply: Multiply, dtype: torch.dtype) -> _Run:
     """z_t, i, f, g, o, c_t, h_t for t = 0, 1, ..."""
     size = recurrent.shape[1]
-    u = recurrent.to(dtype)
-    active = p.to(recurrent.dtype, copy=True)
-    cell, squashed, hidden = (active.new_empty(len(p), size) for _ in range(3))
-    start = before = 0
-    for t, count in enumerate(counts):
-        now = slice(start, start + count)
-        z = active[now]
-        if t > 0:
-            z += multiply(hidden[before : before + count], u)
-        z[:, : 2 * size].sigmoid_()
-        z[:, 2 * size : 3 * size].tanh_()
-        z[:, 3 * size :].sigmoid_()
-        i, f, g, o = z.chunk(4, dim=1)
-        torch.mul(i, g, out=cell[now])
-        if t > 0:
-            cell[now].addcmul_(f, cell[before : before + count])
-        torch.tanh(cell[now], out=squashed[now])
-        torch.mul(o, squashed[now], out=hidden[now])
-        start, before = start + count, start
-    return _Run(counts, multiply, dtype, active, cell, squashed, hidden)
+    # tanh(x) = 2 logistic(2 x) - 1, and the logistic function is several times as fast.
+    gates, twice = p.to(recurrent.dtype, copy=True), recurrent.clone()
+    gates[:, 2 * size : 3 * size] *= 2.0
+    twice[2 * size : 3 * size] *= 2.0
+    u = twice.to(dtype)
+    cell, squashed, hidden = (gates.new_empty(len(p), size) for _ in range(3))
+    before: tuple[Tensor, Tensor] | None = None
+    for z, i, f, g, o, c, th, h in zip(
+        *(x.split(counts) for x in (gates, *gates.chunk(4, dim=1), cell, squashed, hidden)), strict=True
+    ):
+        if before is not None:
+            h_before, c_before = (x[: len(z)] for x in before)
+            z += multiply(h_before, u)
+        z.sigmoid_()
+        g.mul_(2.0).sub_(1.0)
+        torch.mul(i, g, out=c)
+        if before is not None:
+            c.addcmul_(f, c_before)
+        torch.mul(c, 2.0, out=th).sigmoid_().mul_(2.0).sub_(1.0)
+        torch.mul(o, th, out=h)
+        before = h, c
+    return _Run(counts, multiply, dtype, gates, cell, squashed, hidden)
 
 
 def _adjoint(
-    run: _Run, recurrent: Tensor, hidden: Tensor, cell: Tensor | None = None, gates: Tensor | None = None
+    run: _Run, recurrent: Tensor, of_hidden: Tensor | None, of_cell: Tensor | None, of_gates: Tensor | None
 ) -> _Change:
-    """h^_t, c^_t, z^_t for t = ..., 1, 0, given what is to be added to each of them."""
+    """h^_t, c^_t, z^_t for t = ..., 1, 0, given what reaches h, c and the gates from outside, if anything does."""
     u = recurrent.to(run.dtype).t()
     size = recurrent.shape[1]
-    hidden = hidden.clone()
-    cell = torch.zeros_like(run.cell) if cell is None else cell
-    gates = torch.zeros_like(run.active) if gates is None else gates
-    forget, (a_o, d) = run.active[:, size : 2 * size], run.of_hidden
-    later = slice(0, 0)
-    for start, count in reversed(run.steps):
-        now = slice(start, start + count)
-        h, c, z = hidden[now], cell[now], gates[now]
-        n_later = later.stop - later.start
-        if n_later:
-            h[:n_later] += run.multiply(gates[later], u)
-        c.addcmul_(d[now], h)
-        if n_later:
-            c[:n_later].addcmul_(forget[later], cell[later])
-        z[:, : 3 * size].view(count, 3, size).addcmul_(run.of_cell[now], c.unsqueeze(1))
-        z[:, 3 * size :].addcmul_(a_o[now], h)
-        later = now
+    hidden = torch.zeros_like(run.hidden) if of_hidden is None else of_hidden.clone()
+    cell = torch.zeros_like(run.cell) if of_cell is None else of_cell.clone()
+    gates = torch.zeros_like(run.gates) if of_gates is None else of_gates * run.slopes
+    to_cell, to_hidden = gates[:, : 3 * size].unflatten(1, (3, size)), gates[:, 3 * size :]
+    whole = (gates, to_cell, to_hidden, cell, hidden, run.of_cell, *run.of_hidden, run.gates[:, size : 2 * size])
+    after: tuple[Tensor, Tensor, Tensor] | None = None
+    for z, z_c, z_h, c, h, a_c, a_o, d, f in reversed(list(zip(*(x.split(run.counts) for x in whole), strict=True))):
+        if after is not None:
+            z_after, c_after, f_after = after
+            h[: len(z_after)] += run.multiply(z_after, u)
+        c.addcmul_(d, h)
+        if after is not None:
+            c[: len(z_after)].addcmul_(f_after, c_after)
+        z_c.addcmul_(a_c, c.unsqueeze(1))
+        z_h.addcmul_(a_o, h)
+        after = z, c, f
     return _Change(gates, cell, hidden)
 
 
@@ -236,38 +264,33 @@ def _tangent(run: _Run, recurrent: Tensor, q: Tensor, v: Tensor) -> _Change:
     size = recurrent.shape[1]
     gates = run.multiply(run.before, v.to(run.dtype)).add_(q)
     cell, hidden = torch.empty_like(run.cell), torch.empty_like(run.hidden)
-    forget, (a_o, d) = run.active[:, size : 2 * size], run.of_hidden
-    before = 0
-    for start, count in run.steps:
-        now, earlier = slice(start, start + count), slice(before, before + count)
-        z, c, h = gates[now], cell[now], hidden[now]
-        if start > 0:
-            z += run.multiply(hidden[earlier], u)
-        torch.sum(run.of_cell[now] * z[:, : 3 * size].view(count, 3, size), dim=1, out=c)
-        if start > 0:
-            c.addcmul_(forget[now], cell[earlier])
-        torch.mul(d[now], c, out=h)
-        h.addcmul_(a_o[now], z[:, 3 * size :])
-        before = start
+    to_cell, to_hidden = gates[:, : 3 * size].unflatten(1, (3, size)), gates[:, 3 * size :]
+    whole = (gates, to_cell, to_hidden, cell, hidden, run.of_cell, *run.of_hidden, run.gates[:, size : 2 * size])
+    before: tuple[Tensor, Tensor] | None = None
+    for z, z_c, z_h, c, h, a_c, a_o, d, f in zip(*(x.split(run.counts) for x in whole), strict=True):
+        if before is not None:
+            h_before, c_before = (x[: len(z)] for x in before)
+            z += run.multiply(h_before, u)
+        torch.sum(a_c * z_c, dim=1, out=c)
+        if before is not None:
+            c.addcmul_(f, c_before)
+        torch.mul(d, c, out=h).addcmul_(a_o, z_h)
+        before = h, c
     return _Change(gates, cell, hidden)
 
 
-def _sources(run: _Run, tangent: _Change, first: _Change, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What is added to h^*_t, c^*_t and z^*_t from outside their recurrence."""
-    i, f, g, o = run.active.chunk(4, dim=1)
-    z_i, z_f, z_g, z_o = tangent.gates.chunk(4, dim=1)
-    squashed = run.squashed
-    i_, f_, o_ = _slope(i) * z_i, _slope(f) * z_f, _slope(o) * z_o
-    g_ = (1 - g * g) * z_g
-    squashed_ = (1 - squashed * squashed) * tangent.cell
-    gates = torch.empty_like(run.active)
+def _second(run: _Run, change: _Change, adjoint: _Change, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The derivatives with respect to h, c and the gates where they stand in the derivatives of a step and in U^."""
+    i, f, g, o = run.gates.chunk(4, dim=1)
+    z_i, z_f, z_g, z_o = change.gates.chunk(4, dim=1)
+    t, t_slope = run.squashed, 1 - run.squashed * run.squashed
+    gates = torch.empty_like(run.gates)
     of_i, of_f, of_g, of_o = gates.chunk(4, dim=1)
-    torch.mul(g_ * _slope(i) + g * (1 - 2 * i) * i_, first.cell, out=of_i)
-    f_slope = run.previous(tangent.cell) * _slope(f) + run.previous(run.cell) * (1 - 2 * f) * f_
-    torch.mul(f_slope, first.cell, out=of_f)
-    torch.mul(i_ * (1 - g * g) - 2 * i * g * g_, first.cell, out=of_g)
-    torch.mul(squashed_ * _slope(o) + squashed * (1 - 2 * o) * o_, first.hidden, out=of_o)
-    of_d = o_ * (1 - squashed * squashed) - 2 * o * squashed * squashed_
-    cell = of_d * first.hidden + run.following(f_ * first.cell)
-    hidden = run.following(run.multiply(first.gates, v.to(run.dtype).t()))
+    torch.addcmul((1 - g * g) * z_g, g * (1 - 2 * i), z_i, out=of_i).mul_(adjoint.cell)
+    torch.addcmul(run.previous(change.cell), run.previous(run.cell) * (1 - 2 * f), z_f, out=of_f).mul_(adjoint.cell)
+    torch.addcmul(_slope(i) * z_i, i * g, z_g, value=-2, out=of_g).mul_(adjoint.cell)
+    torch.addcmul(t_slope * change.cell, t * (1 - 2 * o), z_o, out=of_o).mul_(adjoint.hidden)
+    cell = torch.addcmul(_slope(o) * z_o, o * t, change.cell, value=-2).mul_(t_slope).mul_(adjoint.hidden)
+    cell += run.following(adjoint.cell * _slope(f) * z_f)
+    hidden = run.following(run.multiply(adjoint.gates, v.to(run.dtype).t()))
     return hidden, cell, gates

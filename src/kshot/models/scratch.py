@@ -212,24 +212,43 @@ class LSTM(_Embedded):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.embed(ids, mask)  # (n, L, d)
-        run = self._run_packed if written_out() else self._run
-        directions = [run(x, mask, direction) for direction in range(len(self.recurrences))]
+        directions = [self._directed(x, mask, direction) for direction in range(len(self.recurrences))]
         return torch.cat(directions, dim=-1)  # (n, L, dim)
 
-    def _run_packed(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
-        """As `_run`, with derivatives that are written out, and nothing computed where there is no token."""
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if not written_out() or self.settings.pooling != "last":
+            return super().pooled(ids, mask)
+        x, n_texts, lengths = self.embed(ids, mask), len(ids), mask.sum(dim=1)
+        ends = torch.arange(n_texts, device=ids.device) * ids.shape[1]  # where a text begins, and ends
+        last = []
+        for direction in range(len(self.recurrences)):
+            states, places = self._packed(x, mask, direction)
+            at = places.new_zeros(mask.numel()).index_copy(0, places, torch.arange(len(places), device=ids.device))
+            last.append(states[at[ends if direction == 1 else ends + lengths - 1]])
+        return torch.cat(last, dim=-1)
+
+    def _directed(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
+        """The states of one direction: (n, L, d) -> (n, L, h), zero where there is no token if written out."""
+        if not written_out():
+            return self._run(x, mask, direction)
+        states, places = self._packed(x, mask, direction)
+        return states.new_zeros(mask.numel(), states.shape[1]).index_copy(0, places, states).view(*mask.shape, -1)
+
+    def _packed(self, x: Tensor, mask: Tensor, direction: int) -> tuple[Tensor, Tensor]:
+        """As `_run`, with derivatives that are written out, and nothing computed where there is no token.
+
+        Returns:
+            The states of the tokens, (n_tokens, h), and where in the texts laid end to end they are, (n_tokens,).
+        """
         n, length, d = x.shape
         lengths = mask.sum(dim=1)
         longest_first = torch.argsort(lengths, descending=True, stable=True)
         counts = [int(count) for count in mask.sum(dim=0).tolist() if count]  # texts at each time step
-        rows = torch.cat([longest_first[:count] for count in counts]) if counts else longest_first[:0]
-        times = torch.repeat_interleave(
-            torch.arange(len(counts), device=x.device), torch.tensor(counts, dtype=torch.int64, device=x.device)
-        )
-        places = rows * length + (lengths[rows] - 1 - times if direction == 1 else times)  # (n_tokens,)
-        gates = self.input_projections[direction](x.reshape(n * length, d)[places])  # (n_tokens, 4h)
-        states = lstm(gates, self.recurrences[direction].weight, counts)
-        return states.new_zeros(n * length, states.shape[1]).index_copy(0, places, states).view(n, length, -1)
+        rows = torch.cat([longest_first[:count] for count in counts])
+        times = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(x.device)
+        places = rows * length + (lengths[rows] - 1 - times if direction == 1 else times)
+        p = self.input_projections[direction](x.reshape(n * length, d).index_select(0, places))  # (n_tokens, 4h)
+        return lstm(p, self.recurrences[direction].weight, counts), places
 
     def _run(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
         gates = self.input_projections[direction](x).unbind(1)  # L of (n, 4h): input, forget, cell, output

@@ -37,32 +37,37 @@ def window_maxima(
     nothing = len(vectors)
     vectors = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])  # of places without a token
     tokens = tokens.masked_fill(~mask, nothing)
-    n_filters, _, _ = filters[0].shape
-    offsets = [w[:, :, k] for w in filters for k in range(w.shape[2])]
-    y = F.linear(vectors, torch.cat(offsets)).to(vectors.dtype)  # (n_vectors + 1, n_offsets * m)
-    n_columns = y.shape[1]
-    flat, column = y.reshape(-1), torch.arange(n_filters, device=y.device)
-    pooled, first = [], 0
-    for w, bias in zip(filters, biases, strict=True):
+    n_filters = len(biases[0])
+    columns = torch.cat([w.permute(2, 0, 1).flatten(0, 1) for w in filters])  # (n_offsets * m, d)
+    y = F.linear(vectors, columns).to(vectors.dtype)  # (n_vectors + 1, n_offsets * m)
+    places, first = [], 0
+    for w in filters:
         width = w.shape[2]
         around = F.pad(tokens, ((width - 1) // 2, width // 2), value=nothing)  # (n, L + width - 1)
-        with torch.no_grad():
-            winners = _winners(y, around, mask, first, n_filters, width)  # (n, m)
-        places = [
-            around.gather(1, winners + k) * n_columns + (first + k) * n_filters + column for k in range(width)
-        ]
-        parts = flat.gather(0, torch.stack(places).reshape(-1)).view(width, len(tokens), n_filters)
-        pooled.append(F.relu(parts.sum(dim=0) + bias))
-        first += width
-    return torch.cat(pooled, dim=1)
+        parts = y.detach()[:, first : first + width * n_filters].split(n_filters, dim=1)
+        places.append(_winning_places(parts, around, mask) * y.shape[1] + first + _columns(width, n_filters, y.device))
+        first += width * n_filters
+    chosen = y.flatten().gather(0, torch.cat(places).flatten()).view(-1, len(tokens), n_filters)
+    sums = [part.sum(dim=0) + b for part, b in zip(chosen.split([w.shape[2] for w in filters]), biases, strict=True)]
+    return F.relu(torch.cat(sums, dim=1))
 
 
-def _winners(y: Tensor, around: Tensor, mask: Tensor, first: int, n_filters: int, width: int) -> Tensor:
-    """The place of the largest window of each text and filter, (n, m)."""
-    scores: Tensor | None = None
-    for k in range(width):
-        column = (first + k) * n_filters
-        part = F.embedding(around[:, k : k + mask.shape[1]], y[:, column : column + n_filters])  # (n, L, m)
-        scores = part if scores is None else scores.add_(part)
-    assert scores is not None
-    return scores.masked_fill_(~mask.unsqueeze(-1), -math.inf).argmax(dim=1)
+def _winning_places(parts: Sequence[Tensor], around: Tensor, mask: Tensor) -> Tensor:
+    """The numbers of the tokens in the largest window of each text and filter, (width, n, m).
+
+    Args:
+        parts: What each token adds at each offset, width times (n_vectors + 1, m).
+        around: The number of the token at each place, with those before and after the text, (n, L + width - 1).
+        mask: True where there is a token, (n, L).
+    """
+    length = mask.shape[1]
+    scores = F.embedding(around[:, :length], parts[0])  # (n, L, m)
+    for k, part in enumerate(parts[1:], 1):
+        scores += F.embedding(around[:, k : k + length], part)
+    winners = scores.masked_fill_(~mask.unsqueeze(-1), -math.inf).max(dim=1).indices  # faster than argmax
+    return torch.stack([around.gather(1, winners + k) for k in range(len(parts))])
+
+
+def _columns(width: int, n_filters: int, device: torch.device) -> Tensor:
+    """The column of y of each offset and filter of a width, from its first on: (width, 1, m)."""
+    return torch.arange(width * n_filters, device=device).view(width, 1, n_filters)
