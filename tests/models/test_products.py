@@ -3,8 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from kshot.models.products import Linear, has_onednn, linear, packed
+from kshot.models.products import Kernels, fast_products, has_onednn, kernels, linear, packed
 
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (2, 3, 4), (0,)])
@@ -29,48 +30,66 @@ def test_other_precisions_are_pytorchs(dtype: torch.dtype) -> None:
 
 
 def test_autocast_decides_the_precision() -> None:
-    layer = Linear(33, 17)
+    layer = nn.Linear(33, 17)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(5, 33)).dtype == torch.bfloat16
 
 
 def test_what_learns_has_both_derivatives() -> None:
-    layer, x = Linear(4, 3).double(), torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    layer, x = nn.Linear(4, 3).double(), torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(layer, x)
-    single = Linear(4, 3)
+    single = nn.Linear(4, 3)
     single(torch.randn(5, 4)).sum().backward()
     assert single.weight.grad is not None
+
+
+@pytest.mark.parametrize("choice", ["fast", "plain"])
+def test_layers_are_as_pytorchs_in_either_way(choice: Kernels) -> None:
+    layer, x = nn.Linear(192, 128), torch.randn(64, 192, requires_grad=True)
+    wanted = torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()])
+    with kernels(choice), fast_products():
+        found = torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()])
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("n_rows", [1, 3, 1_024, 1_500])
 def test_packed_weights_give_the_same_products(precision: torch.dtype, n_rows: int) -> None:
-    layer, x = Linear(33, 17), torch.randn(n_rows, 33)
-    with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
+    layer, x = nn.Linear(33, 17), torch.randn(n_rows, 33)
+    autocast = torch.autocast("cpu", precision, enabled=precision != torch.float32)
+    with torch.no_grad(), kernels("fast"), fast_products(), autocast:
         plain = layer(x)
-        with packed(torch.nn.Sequential(layer), precision):
+        with packed(nn.Sequential(layer), precision):
             ready = layer(x)
     assert ready.dtype == plain.dtype == precision
     torch.testing.assert_close(ready, plain)
 
 
 def test_packed_weights_are_those_of_their_context() -> None:
-    layer, x = Linear(33, 17), torch.randn(5, 33)
-    with torch.no_grad():
+    layer, x = nn.Linear(33, 17), torch.randn(5, 33)
+    with torch.no_grad(), kernels("fast"), fast_products():
         with packed(layer, torch.float32):
             before = layer(x)
             given = torch.func.functional_call(layer, {"weight": torch.zeros(17, 33)}, x)
+            layer.weight.mul_(2)
+            torch.testing.assert_close(layer(x), before)  # they were laid out before they changed
         torch.testing.assert_close(given, layer.bias.expand(5, 17))  # other tensors are used where they are given
-        layer.weight.mul_(2)
         layer.bias.mul_(2)
         torch.testing.assert_close(layer(x), 2 * before)
 
 
 def test_nothing_is_packed_where_gradients_are_wanted() -> None:
-    layer, x = Linear(33, 17), torch.randn(5, 33)
-    with packed(layer, torch.float32):
+    layer, x = nn.Linear(33, 17), torch.randn(5, 33)
+    with kernels("fast"), fast_products(), packed(layer, torch.float32):
         layer(x).sum().backward()
     assert layer.weight.grad is not None
+
+
+def test_nothing_is_packed_where_the_plain_way_is_asked_for() -> None:
+    layer, x = nn.Linear(33, 17), torch.randn(5, 33)
+    with torch.no_grad(), kernels("plain"), fast_products(), packed(layer, torch.float32):
+        assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
 
 
 def test_this_pytorch_has_onednn() -> None:

@@ -26,6 +26,7 @@ from kshot.models.encoder import (
     vector_keys,
     with_weights,
 )
+from kshot.models.products import Kernels, kernels
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Task, join
 
@@ -83,6 +84,23 @@ class Learned:
         return with_weights(self.learner.encoder, part_of(self.state, "encoder"))
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a table.
+
+    Attributes:
+        ids: Their numbers in order, (n_rows,).
+        values: The rows, (n_rows, dim).
+    """
+
+    ids: Tensor
+    values: Tensor
+
+    def of(self, ids: Tensor) -> Tensor:
+        """The rows of some numbers, which have to be among `ids`: (n,) -> (n, dim)."""
+        return self.values[torch.searchsorted(self.ids, ids)]
+
+
 class Learner(nn.Module):
     """Learns a task from a support set and labels its queries.
 
@@ -112,6 +130,7 @@ class Learner(nn.Module):
         self.moves = tuple(moves)
         self.settings = settings
         self.precision = torch.float32  # of the encoder's matrix products
+        self.kernels: Kernels = "auto"
 
     # -- adapting and predicting ---------------------------------------------------------------------------------------
 
@@ -155,7 +174,8 @@ class Learner(nn.Module):
     def vectors(self, batch: Batch, state: State | None = None) -> Tensor:
         """Returns the vectors of a batch's texts or words, with the encoder's weights that a State holds."""
         weights = part_of(state, "encoder") if state else {}
-        return encode(self.encoder, batch.texts, weights, self.precision, words=batch.words, given=batch.given)
+        with kernels(self.kernels):
+            return encode(self.encoder, batch.texts, weights, self.precision, words=batch.words, given=batch.given)
 
     def known_vectors(self, batch: Batch, known: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:
         """Encodes the texts of a batch that are not known, without a graph.
@@ -173,12 +193,13 @@ class Learner(nn.Module):
 
     # -- learning to learn ---------------------------------------------------------------------------------------------
 
-    def forward(self, episodes: Sequence[Pair], progress: float = 1.0) -> Tensor:
+    def forward(self, episodes: Sequence[Pair], progress: float = 1.0, rows: Rows | None = None) -> Tensor:
         """The outer loss of some episodes: what is differentiated to train the learner.
 
         Args:
             episodes: Support and query of each.
             progress: How much of the training is done, 0 to 1.
+            rows: The rows of the token table that the episodes use, to take instead of the encoder's.
 
         Returns:
             The mean loss over the episodes, a scalar.
@@ -187,11 +208,28 @@ class Learner(nn.Module):
         on_cpu = next(self.parameters()).device.type == "cpu"
         with twice_differentiable() if self.second_order or on_cpu else nullcontext():
             if not self.shares_weights:
-                losses = [self._outer_loss(support, query, None, None, progress) for support, query in episodes]
+                losses = [self._outer_loss(support, query, None, None, progress, rows) for support, query in episodes]
             else:
                 vectors = iter(self._shared_vectors([batch for pair in episodes for batch in pair]))
-                losses = [self._outer_loss(s, q, next(vectors), next(vectors), progress) for s, q in episodes]
+                losses = [self._outer_loss(s, q, next(vectors), next(vectors), progress, rows) for s, q in episodes]
             return torch.stack(losses).mean()
+
+    def rows_of(self, episodes: Sequence[Pair]) -> Rows | None:
+        """A copy of the rows of the token table that episodes use, to be differentiated with respect to.
+
+        Returns:
+            None where the table does not move, or does not learn.
+        """
+        name = self.encoder.token_table
+        if name not in self.moves or not self.encoder.get_parameter(name).requires_grad:
+            return None
+        ids = self._used(*(batch for pair in episodes for batch in pair))
+        return Rows(ids, self.encoder.get_parameter(name).detach()[ids].requires_grad_())
+
+    def _used(self, *batches: Batch) -> Tensor:
+        """The numbers of the tokens of some batches in order, (n_used,)."""
+        used = used_tokens(self.encoder, [text for batch in batches for text in batch.tokens])
+        return torch.from_numpy(used).to(self.encoder.get_parameter(self.encoder.token_table).device)
 
     @property
     def second_order(self) -> bool:
@@ -210,25 +248,32 @@ class Learner(nn.Module):
         return [vectors[rows.to(vectors.device)] for rows in places]
 
     def _outer_loss(
-        self, support: Batch, query: Batch, of_support: Tensor | None, of_query: Tensor | None, progress: float
+        self,
+        support: Batch,
+        query: Batch,
+        of_support: Tensor | None,
+        of_query: Tensor | None,
+        progress: float,
+        rows: Rows | None,
     ) -> Tensor:
         settings = self.inner.settings
         if settings.outer == "displacement":
-            return self._displacement(support, query)
-        states = self._states(support, of_support, differentiable=True)
+            return self._displacement(support, query, rows)
+        start = self._start(support, of_support, [query], rows)
+        states = self._states(support, of_support, differentiable=True, start=start)
         if not settings.multi_step or len(states) == 1:
             return self._loss(states[-1], query, of_query)
         weights = step_weights(len(states) - 1, progress)
         losses = [w * self._loss(s, query, of_query) for w, s in zip(weights, states[1:], strict=True) if w > 0]
         return torch.stack(losses).sum()
 
-    def _displacement(self, support: Batch, query: Batch) -> Tensor:
+    def _displacement(self, support: Batch, query: Batch, rows: Rows | None) -> Tensor:
         """A scalar whose gradient is the way that the weights went, start - end.
 
         Nichol et al. 2018, arXiv:1803.02999, algorithm 1. Reptile does not split a task: the inner loop learns from all
         of the episode.
         """
-        start = self._start(support, None, [query])
+        start = self._start(support, None, [query], rows)
         of_support, of_query = self._portions(support), self._portions(query)
         end = self.inner(
             lambda state, step: self._loss(state, of_support(step)) + self._loss(state, of_query(step)),
@@ -241,11 +286,14 @@ class Learner(nn.Module):
 
     # -- the parts -----------------------------------------------------------------------------------------------------
 
-    def _states(self, support: Batch, vectors: Tensor | None, *, differentiable: bool) -> list[State]:
+    def _states(
+        self, support: Batch, vectors: Tensor | None, *, differentiable: bool, start: State | None = None
+    ) -> list[State]:
         settings = self.inner.settings
         n_steps = settings.steps if differentiable or settings.test_steps is None else settings.test_steps
-        with torch.set_grad_enabled(differentiable):
-            start = self._start(support, vectors)
+        if start is None:
+            with torch.set_grad_enabled(differentiable):
+                start = self._start(support, vectors)
         states: list[State] = self.inner(
             self._descended(support, vectors), start, n_steps=n_steps, differentiable=differentiable
         )
@@ -315,17 +363,22 @@ class Learner(nn.Module):
         vectors = self.vectors(support, state)
         return state | self._fitted(support, vectors, self.refits), vectors
 
-    def _start(self, support: Batch, vectors: Tensor | None, seen: Sequence[Batch] = ()) -> State:
+    def _start(
+        self,
+        support: Batch,
+        vectors: Tensor | None,
+        seen: Sequence[Batch] = (),
+        rows: Rows | None = None,
+    ) -> State:
         """phi_0: the tensors of the encoder that move, and the heads fitted to the support.
 
-        Of the token table only the rows that the inner loop will see (those of `support` and `seen`) are taken along.
+        Of the token table only the rows of the tokens of `support` and `seen` are taken along.
         """
         own: State = {name: self.encoder.get_parameter(name) for name in self.moves}
         table = self.encoder.token_table
         if table in own:
-            texts = [text for batch in (support, *seen) for text in batch.tokens]
-            ids = torch.from_numpy(used_tokens(self.encoder, texts)).to(own[table].device)
-            own |= {table: own[table][ids], rows_name(table): ids}
+            ids = self._used(support, *seen)
+            own |= {table: own[table][ids] if rows is None else rows.of(ids), rows_name(table): ids}
         state = with_prefix(own, "encoder")
         if vectors is None and any(self._head(name).looks for name in support.groups):
             vectors = self.vectors(support, state)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kshot.models.products import packed
+from kshot.models.products import fast_products, packed
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
@@ -51,6 +51,10 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         """Makes one vector of a text's token vectors: (n_texts, length, dim) -> (n_texts, dim)."""
+
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """One vector for each text: (n_texts, length) -> (n_texts, dim); overridden where there is a shorter way."""
+        return self.pool(_like_weights(self(ids, mask), self), mask)
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,11 +165,14 @@ def _over_own_rows(
     """
     table, ids = encoder.token_table, weights[rows_name(encoder.token_table)].cpu().numpy()
     used, moved = used_tokens(encoder, texts), weights[table]
-    if not np.array_equal(used, ids):
-        place = np.minimum(np.searchsorted(ids, used), len(ids) - 1)
-        is_moved = torch.from_numpy(ids[place] == used).to(moved.device).unsqueeze(-1)
+    place = np.minimum(np.searchsorted(ids, used), len(ids) - 1)
+    is_moved = ids[place] == used
+    if is_moved.all():
+        used = ids
+    else:
         base = encoder.get_parameter(table)[torch.from_numpy(used).to(moved.device)]
-        moved = torch.where(is_moved, moved[torch.from_numpy(place).to(moved.device)], base)
+        own_row = torch.from_numpy(is_moved).to(moved.device).unsqueeze(-1)
+        moved = torch.where(own_row, moved[torch.from_numpy(place).to(moved.device)], base)
     own = {name: tensor for name, tensor in weights.items() if name != rows_name(table)}
     return [np.searchsorted(used, text).astype(np.int32) for text in texts], {**own, table: moved}
 
@@ -187,22 +194,24 @@ def _encode(
     lengths = np.array([sum(map(len, each)) for each in zip(*read, strict=True)], dtype=np.int64)
     device = next(encoder.parameters()).device
     vectors, order = [], []
-    network = twin(encoder) if weights else encoder
+    network: nn.Module = twin(encoder) if weights else encoder
+    own = dict(weights or {})
+    if words is None:
+        network = _Pooled(network)
+        own = {f"encoder.{name}": tensor for name, tensor in own.items()}
     many = not weights and int(lengths.sum()) >= _TOKENS_TO_PACK and not torch.is_grad_enabled()
     # One context around all calls, so that the weights are cast and laid out once.
     with (
+        fast_products(),
         torch.autocast(device.type, precision, enabled=precision != torch.float32),
         packed(encoder, precision) if many else nullcontext(),
     ):
         for call in plan_calls(lengths, _TOKENS_PER_CALL.get(device.type, 16_384)):
             padded = [pad([each[i] for i in call], encoder.vocabulary.pad_id) for each in read]
             tensors = tuple(tensor.to(device) for pair in padded for tensor in pair)
-            mask = tensors[1]
-            states = functional_call(network, dict(weights), tensors) if weights else network(*tensors)
-            states = _like_weights(states, encoder)
-            vectors.append(
-                encoder.pool(states, mask) if words is None else word_means(states, [words[i] for i in call])
-            )
+            outputs = functional_call(network, own, tensors) if weights else network(*tensors)
+            outputs = _like_weights(outputs, encoder)
+            vectors.append(outputs if words is None else word_means(outputs, [words[i] for i in call]))
             order.append(call)
     counts = np.array(n_vectors(texts, words), dtype=np.int64)
     called = np.concatenate(order)  # the texts in the order in which they were encoded
@@ -210,6 +219,18 @@ def _encode(
     begins[called] = np.cumsum(counts[called]) - counts[called]
     back = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
     return torch.cat(vectors)[torch.from_numpy(back).to(device)]
+
+
+class _Pooled(nn.Module):
+    """An encoder as a network from token numbers to one vector for each text."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        assert isinstance(self.encoder, Encoder)
+        return self.encoder.pooled(ids, mask)
 
 
 def word_means(states: Tensor, words: Sequence[WordRanges]) -> Tensor:

@@ -1,23 +1,159 @@
-"""Products of float32 matrices on a CPU, by the faster of the two libraries that PyTorch carries.
+"""Matrix products by the faster of the two libraries that PyTorch has for them on a CPU: the place that decides.
 
-PyTorch gives float32 products to MKL, which on processors of other makers leaves half of their vector unit unused
-(AVX2 where there is AVX-512): 215 GFLOP/s on two cores of an AMD EPYC, where oneDNN, which PyTorch keeps for other
-precisions, does 440 in the same exact float32. PyTorch's compiler calls oneDNN by the operator that is used here; it
-has no derivative, so training keeps to PyTorch's own product.
+PyTorch sends products of float32 matrices to its BLAS, MKL in most builds, and those of bfloat16 to oneDNN. On
+processors for which MKL has no kernels of its own, oneDNN is more than twice as fast in float32, too, and as exact.
+
+    x (n, k), w (m, k), b (m)      y = x w' + b
+    of a gradient g of y           x: g w,   w: g' x,   b: the sum of g over its rows
+
+The derivatives are products again, so they can be differentiated any number of times. Where many texts are encoded and
+nothing learns, the weights are laid out once as oneDNN has them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
+from time import perf_counter
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-_ROWS = 1_024  # what packed weights are laid out for; any number of rows may be multiplied
+Kernels = Literal["auto", "fast", "plain"]
+"""How encoders work: with derivatives written out and the library that was measured to be faster, with them and oneDNN
+without a measurement, or as anyone would write them, by autograd and the default library."""
+
+Multiply = Callable[[Tensor, Tensor], Tensor]
+"""(n, k), (m, k) -> (n, m) without a graph: a b'."""
+
 _Packed = dict[int, tuple[Tensor, Tensor | None]]
+
+_LOG = logging.getLogger(__name__)
+_KERNELS: ContextVar[Kernels] = ContextVar("kernels", default="auto")
 _PACKED: ContextVar[_Packed | None] = ContextVar("packed", default=None)
+_PACKED_ROWS = 1_024  # what packed weights are laid out for; any number of rows may be multiplied
+_WORTH_IT = 1.3  # how much faster oneDNN has to be, so that chance does not decide
+_LEAST_WORK = 500_000  # multiplications below which the call costs more than the product
+
+
+@contextmanager
+def kernels(choice: Kernels) -> Iterator[None]:
+    """Encoders work in a chosen way in this context."""
+    before = _KERNELS.set(choice)
+    try:
+        yield
+    finally:
+        _KERNELS.reset(before)
+
+
+def fast_products() -> AbstractContextManager[None]:
+    """A context in which linear layers multiply by the faster library, and so do their derivatives."""
+    return _LinearMode() if written_out() and _takes_onednn() else nullcontext()
+
+
+@contextmanager
+def packed(module: nn.Module, precision: torch.dtype) -> Iterator[None]:
+    """Lays the weights of a module's linear layers out once, as oneDNN has them, for many products without gradients.
+
+    Of effect inside `fast_products`. Worth a tenth in float32 and a quarter in bfloat16, from some thousands of rows
+    on. The weights must not change inside; layers that are given other tensors use those.
+    """
+    ready: _Packed = {}
+    if written_out() and _takes_onednn() and not torch.is_grad_enabled():
+        for layer in (each for each in module.modules() if type(each) is nn.Linear):
+            if layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
+                weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(precision), _PACKED_ROWS)
+                ready[id(layer.weight)] = weight, None if layer.bias is None else layer.bias.detach().to(precision)
+    before = _PACKED.set(ready)
+    try:
+        yield
+    finally:
+        _PACKED.reset(before)
+
+
+def written_out() -> bool:
+    """Whether encoders take the derivatives that are written out."""
+    return _KERNELS.get() != "plain"
+
+
+def multiplier() -> Multiply:
+    """What multiplies matrices here; the second is brought to the precision of `product_type` before."""
+    return _multiply if written_out() and _takes_onednn() else _default_multiply
+
+
+def product_type(tensor: Tensor) -> torch.dtype:
+    """The precision of products with a tensor: its own, or that of autocast."""
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Returns x w' + b by oneDNN where it can, differentiable any number of times: (..., k), (m, k), (m,) -> (..., m)."""
+    ready = (_PACKED.get() or {}).get(id(weight))
+    if ready is not None:
+        return _onednn(x.to(ready[0].dtype), *ready)
+    if not _suits_onednn(x, weight) or torch.is_autocast_enabled("cpu"):
+        return F.linear(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])
+    product: Tensor = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+    return product.view(*x.shape[:-1], weight.shape[0])
+
+
+class _Linear(torch.autograd.Function):
+    """See the derivatives above."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _onednn(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        [g] = gradients
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            linear(g, weight.t()) if of_x else None,
+            linear(g.t(), x.t()) if of_weight else None,
+            g.sum(dim=0) if of_bias else None,
+        )
+
+
+class _LinearMode(TorchFunctionMode):
+    """Sends every call of `torch.nn.functional.linear`, whoever makes it, to `linear`."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        return (linear if func is F.linear else func)(*args, **(kwargs or {}))
+
+
+def _multiply(a: Tensor, b: Tensor) -> Tensor:
+    return _onednn(a, b, None) if _suits_onednn(a, b) else _default_multiply(a, b)
+
+
+def _default_multiply(a: Tensor, b: Tensor) -> Tensor:
+    return (a.to(b.dtype) @ b.t()).to(a.dtype)
+
+
+def _suits_onednn(a: Tensor, b: Tensor) -> bool:
+    """Whether a product is of the kind that oneDNN may do faster, and large enough."""
+    return a.dtype == b.dtype == torch.float32 and a.device.type == "cpu" and a.numel() * b.shape[0] >= _LEAST_WORK
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The product that `torch.compile` takes for linear layers on a CPU.
+
+    It copies a first factor that is not contiguous, so that is to be the smaller one.
+    """
+    if bias is None and not x.is_contiguous() and x.numel() > weight.numel():
+        return _onednn(weight.contiguous(), x, None).t()
+    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
+    return product
 
 
 @cache
@@ -27,53 +163,26 @@ def has_onednn() -> bool:
     return built and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-class Linear(nn.Linear):
-    """`torch.nn.Linear`, by `linear`."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(..., n_in) -> (..., n_out)."""
-        return linear(input, self.weight, self.bias)
+def _takes_onednn() -> bool:
+    return has_onednn() and (_KERNELS.get() == "fast" or _onednn_is_faster())
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A linear layer, as `torch.nn.functional.linear`: (..., n_in), (n_out, n_in), (n_out,) -> (..., n_out)."""
-    ready = (_PACKED.get() or {}).get(id(weight))
-    if ready is not None:
-        return _product(x.to(ready[0].dtype), *ready)
-    return _product(x, weight, bias) if _by_onednn(x, weight) else F.linear(x, weight, bias)
-
-
-@contextmanager
-def packed(module: nn.Module, precision: torch.dtype) -> Iterator[None]:
-    """Lays the weights of a module's layers out once, as oneDNN has them, for many products without gradients.
-
-    Worth a tenth in float32 and a quarter in bfloat16, from some thousands of rows on. The weights must not change
-    inside; layers that are given other tensors use those.
-    """
-    layers = [layer for layer in module.modules() if isinstance(layer, Linear)]
-    ready: _Packed = {}
-    if has_onednn() and not torch.is_grad_enabled():
-        for layer in layers:
-            if layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
-                weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(precision), _ROWS)
-                ready[id(layer.weight)] = weight, None if layer.bias is None else layer.bias.detach().to(precision)
-    token = _PACKED.set(ready)
-    try:
-        yield
-    finally:
-        _PACKED.reset(token)
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return product
-
-
-def _by_onednn(x: Tensor, weight: Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-        and not torch.is_autocast_enabled("cpu")
-        and has_onednn()
+@cache
+def _onednn_is_faster() -> bool:
+    """Times a product of a usual size with both libraries, in turn, and compares the best of each."""
+    with torch.no_grad():
+        a, b = torch.ones(256, 256), torch.ones(512, 256)
+        ways: list[Callable[[], Tensor]] = [lambda: a @ b.t(), lambda: _onednn(a, b, None)]
+        seconds = [float("inf")] * len(ways)
+        for _ in range(20):
+            for number, way in enumerate(ways):
+                begin = perf_counter()
+                way()
+                seconds[number] = min(seconds[number], perf_counter() - begin)
+    ratio = seconds[0] / seconds[1]
+    _LOG.info(
+        "Products of float32 matrices by %s: oneDNN is %.1f times as fast here.",
+        "oneDNN" if ratio > _WORTH_IT else "PyTorch's default library",
+        ratio,
     )
+    return ratio > _WORTH_IT

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from kshot.errors import KshotError
 from kshot.models.encoder import Encoder
+from kshot.models.products import written_out
+from kshot.models.recurrence import lstm
 from kshot.models.spelling import Spelling
 from kshot.models.vocabulary import SpelledVocabulary, Vocabulary
+from kshot.models.windows import window_maxima
 from kshot.settings import Settings
 
 Tokens = Literal["word", "bpe", "characters"]
@@ -198,12 +201,25 @@ class CNN(_Embedded):
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         return (states * mask.unsqueeze(-1)).amax(dim=1)  # the states are never negative
 
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if not written_out() or self.spelling is not None:
+            return super().pooled(ids, mask)
+        if self.training and self.settings.dropout:  # every place has a vector of its own
+            vectors = self.embed(self.embedding(ids), mask).flatten(0, 1)
+            tokens = torch.arange(ids.numel(), device=ids.device).view_as(ids)
+        else:
+            distinct, tokens = ids.unique(return_inverse=True)
+            vectors = self.embedding(distinct)
+        filters, biases = zip(*((each.weight, each.bias) for each in self.convolutions), strict=True)
+        return window_maxima(vectors, tokens, mask, filters, biases)
+
 
 class LSTM(_Embedded):
     """One layer of LSTM, in one or both directions, that can be differentiated twice on every device.
 
-    The recurrence is written with elementary operations, because cuDNN's has no second derivative (pytorch#5261); the
-    input is projected for all time steps in one matrix product. A state is carried unchanged over padding.
+    cuDNN's recurrence has no second derivative (pytorch#5261). Here its derivatives are written out in
+    `kshot.models.recurrence`; `_run` has the same recurrence in elementary operations, for autograd to differentiate.
+    The input is projected for all time steps in one matrix product.
     """
 
     settings: LSTMSettings
@@ -224,8 +240,43 @@ class LSTM(_Embedded):
         self.dim = h * n_directions
 
     def states(self, x: Tensor, mask: Tensor) -> Tensor:
-        directions = [self._run(x, mask, direction) for direction in range(len(self.recurrences))]
+        directions = [self._directed(x, mask, direction) for direction in range(len(self.recurrences))]
         return torch.cat(directions, dim=-1)  # (n, L, dim)
+
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if not written_out() or self.spelling is not None or self.settings.pooling != "last":
+            return super().pooled(ids, mask)
+        x, n_texts, lengths = self.embed(self.embedding(ids), mask), len(ids), mask.sum(dim=1)
+        ends = torch.arange(n_texts, device=ids.device) * ids.shape[1]  # where a text begins, and ends
+        last = []
+        for direction in range(len(self.recurrences)):
+            states, places = self._packed(x, mask, direction)
+            at = places.new_zeros(mask.numel()).index_copy(0, places, torch.arange(len(places), device=ids.device))
+            last.append(states[at[ends if direction == 1 else ends + lengths - 1]])
+        return torch.cat(last, dim=-1)
+
+    def _directed(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
+        """The states of one direction: (n, L, d) -> (n, L, h), zero where there is no token if written out."""
+        if not written_out():
+            return self._run(x, mask, direction)
+        states, places = self._packed(x, mask, direction)
+        return states.new_zeros(mask.numel(), states.shape[1]).index_copy(0, places, states).view(*mask.shape, -1)
+
+    def _packed(self, x: Tensor, mask: Tensor, direction: int) -> tuple[Tensor, Tensor]:
+        """As `_run`, with derivatives that are written out, and nothing computed where there is no token.
+
+        Returns:
+            The states of the tokens, (n_tokens, h), and where in the texts laid end to end they are, (n_tokens,).
+        """
+        n, length, d = x.shape
+        lengths = mask.sum(dim=1)
+        longest_first = torch.argsort(lengths, descending=True, stable=True)
+        counts = [int(count) for count in mask.sum(dim=0).tolist() if count]  # texts at each time step
+        rows = torch.cat([longest_first[:count] for count in counts])
+        times = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(x.device)
+        places = rows * length + (lengths[rows] - 1 - times if direction == 1 else times)
+        p = self.input_projections[direction](x.reshape(n * length, d).index_select(0, places))  # (n_tokens, 4h)
+        return lstm(p, self.recurrences[direction].weight, counts), places
 
     def _run(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
         gates = self.input_projections[direction](x).unbind(1)  # L of (n, 4h): input, forget, cell, output
@@ -246,7 +297,9 @@ class LSTM(_Embedded):
         match self.settings.pooling:
             case "last":
                 h = self.settings.hidden_dim
-                return torch.cat([states[:, -1, :h], states[:, 0, h:]], dim=-1)
+                last = (mask.sum(dim=1) - 1).clamp_min(0)
+                forward = states[torch.arange(len(states), device=states.device), last, :h]
+                return torch.cat([forward, states[:, 0, h:]], dim=-1)
             case "max":
                 return states.masked_fill(~mask.unsqueeze(-1), -math.inf).amax(dim=1)
             case "mean":

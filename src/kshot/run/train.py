@@ -20,6 +20,7 @@ from kshot.data.examples import Episode, Example
 from kshot.errors import KshotError
 from kshot.meta.algorithms import algorithm, build_learner
 from kshot.meta.learner import Learner, Pair
+from kshot.meta.step import meta_step
 from kshot.models.build import build_encoder
 from kshot.models.selection import select
 from kshot.models.vocabulary import TokenIds
@@ -185,23 +186,17 @@ def _update(recipe: Recipe, learner: Learner, optimiser: torch.optim.Optimizer, 
     if settings.rotate:
         drawn = [turned for episode in drawn for turned in rotations(episode)]
     pairs = cut_tokens([collate(learner, episode) for episode in drawn], settings.token_cutoff, (recipe.seed, step))
-    # Tasks that share the encoder's weights are encoded together; the others one by one, so that memory is that of one.
-    groups = [pairs] if learner.shares_weights else [[pair] for pair in pairs]
     learner.train()
     if settings.trains == "none":
         learner.encoder.eval()
     optimiser.zero_grad()
-    total = 0.0
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout, so that a resumed run draws the same
-        for group_of_pairs in groups:
-            loss = learner(group_of_pairs, progress) * (len(group_of_pairs) / len(pairs))
-            loss.backward()
-            total += float(loss.detach())
+        loss = meta_step(learner, pairs, progress)
     if settings.clip:
         torch.nn.utils.clip_grad_norm_([p for p in learner.parameters() if p.grad is not None], settings.clip)
     optimiser.step()
-    return total
+    return loss
 
 
 def rate_factor(step: int, settings: TrainingSettings) -> float:
