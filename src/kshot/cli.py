@@ -207,8 +207,8 @@ def adapt(
         Path | None,
         typer.Option(metavar="FILE", help="Translations, line by line, of the texts in EXAMPLES, a plain text too."),
     ] = None,
-    text: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the text.")] = None,
-    label: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the label.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the text, or the source.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="FIELD", help="The field with the label, or the target.")] = None,
     scheme: Annotated[
         Literal["bio", "io"], typer.Option(help="How sentences are tagged: BIO, or IO, of which BIO is made.")
     ] = "bio",
@@ -231,7 +231,7 @@ def adapt(
 
     plain = examples.suffix.lower() == ".txt"  # has no labels, so it must mark entities
     if targets is not None or is_pairs(examples):
-        kind, support = "translation", _as_examples(read_pairs(examples, targets))
+        kind, support = "translation", _as_examples(read_pairs(examples, targets, source=text, target=label))
     elif plain or is_tagged(examples):
         kind, support = "tagging", _as_examples(read_tagged(examples, scheme=scheme))
     else:

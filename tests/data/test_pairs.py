@@ -96,38 +96,33 @@ def test_what_holds_something_else(tmp_path: Path, name: str, content: str) -> N
         (
             "a.jsonl",
             '{"source": "a", "target": "b"}\n{"source": "c"}\n',
-            '{path}, line 2: the field "target" is missing; fill it in or leave the row out.',
+            '{path}, line 2: there is no field "target"; the fields are "source".',
         ),
         (
             "a.jsonl",
             '{"source": "a", "target": "b"}\n{"source": null, "target": "d"}\n',
-            '{path}, line 2: the field "source" is missing; fill it in or leave the row out.',
+            '{path}, line 2: the field "source" is null (null), not a text; write it in quotation marks.',
         ),
         (
             "a.json",
             '[{"source": "a", "target": " "}]',
-            '{path}, item 1: the field "target" is empty; fill it in or leave the row out.',
+            '{path}, item 1: the field "target" is empty; fill it in or take the row out.',
         ),
         (
             "a.jsonl",
             '{"source": "a", "target": 3}',
-            '{path}, line 1: the field "target" is 3, not a text; fill it in or leave the row out.',
+            '{path}, line 1: the field "target" is a number (3), not a text; write it in quotation marks.',
         ),
         (
             "a.tsv",
             "source\ttarget\na\tb\n\td\n",
-            '{path}, line 3: the field "source" is empty; fill it in or leave the row out.',
-        ),
-        (
-            "a.csv",
-            "source,target,task\na,b,\n",
-            '{path}, line 2: the field "task" is empty; fill it in or leave the row out.',
+            '{path}, line 3: the field "source" is empty; fill it in or take the row out.',
         ),
         (
             "a.csv",
             "text,label\na,b\n",
-            '{path}, line 2: a sentence pair has the fields "source" and "target"; the fields here are "text", '
-            '"label".',
+            "{path} has no field for the source that kshot knows (source, src); its fields are "
+            '"text", "label"; rename one, or say which it is with source=...',
         ),
         (
             "a.tsv",

@@ -11,7 +11,20 @@ from pathlib import Path
 
 from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
 from kshot.data.examples import Episode, SentencePair
-from kshot.data.files import PART_FIELDS, TASK_FIELDS, Row, first_row, read_rows, read_utf8, suffix_of
+from kshot.data.files import (
+    PART_FIELDS,
+    TABLE_SUFFIXES,
+    TASK_FIELDS,
+    field_names,
+    find_field,
+    find_optional_field,
+    first_row,
+    name_of,
+    read_rows,
+    read_utf8,
+    suffix_of,
+    text_of,
+)
 from kshot.data.normal import normalise
 from kshot.errors import KshotError, several
 
@@ -20,21 +33,24 @@ TARGET_FIELDS = ("target", "tgt", "translation")
 
 
 def is_pairs(path: Path) -> bool:
-    """Whether a file has the fields of sentence pairs; a table without names has two columns and no known name."""
-    if suffix_of(path) not in (".jsonl", ".json", ".csv", ".tsv"):
+    """Whether a file has the fields of sentence pairs."""
+    if suffix_of(path) not in TABLE_SUFFIXES:
         return False
     row = first_row(path)
-    if row is None:
-        return suffix_of(path) == ".tsv"
-    return _field(row, SOURCE_FIELDS) is not None and _field(row, TARGET_FIELDS) is not None
+    names = {name.lower() for name in row.fields} if row else set()
+    return any(name in names for name in SOURCE_FIELDS) and any(name in names for name in TARGET_FIELDS)
 
 
-def read_pairs(path: Path, targets: Path | None = None) -> list[SentencePair]:
+def read_pairs(
+    path: Path, targets: Path | None = None, *, source: str | None = None, target: str | None = None
+) -> list[SentencePair]:
     """Reads sentence pairs.
 
     Args:
         path: A file with a field for each side; or the sources, a text a line, if `targets` is given.
         targets: Their translations, line by line.
+        source: The field with the source; None finds ``source`` or ``src``.
+        target: The field with the target; None finds ``target``, ``tgt`` or ``translation``.
 
     Raises:
         KshotError: If a file cannot be read, if a side of a pair is missing or empty, or if two files differ in their
@@ -45,35 +61,20 @@ def read_pairs(path: Path, targets: Path | None = None) -> list[SentencePair]:
     rows = read_rows(path)
     if not rows:
         raise KshotError(f"{path} has no pairs; add at least one.")
-    first = rows[0]
-    source, target = _field(first, SOURCE_FIELDS), _field(first, TARGET_FIELDS)
-    if source is None or target is None:
-        known = ", ".join(f'"{key}"' for key in first.fields) or "none"
-        raise KshotError(
-            f'{path}, {first.place}: a sentence pair has the fields "source" and "target"; the fields here are {known}.'
-        )
-    task, part = _field(first, TASK_FIELDS), _field(first, PART_FIELDS)
+    names = field_names(rows)
+    source_field = find_field(path, names, source, SOURCE_FIELDS, "source")
+    target_field = find_field(path, names, target, TARGET_FIELDS, "target")
+    task = find_optional_field(path, names, None, TASK_FIELDS, "task")
+    part = find_optional_field(path, names, None, PART_FIELDS, "part")
     return [
         SentencePair(
-            _text(path, row, source),
-            _text(path, row, target),
-            _text(path, row, task) if task else "",
-            _text(path, row, part) if part else "",
+            text_of(path, row, source_field).strip(),
+            text_of(path, row, target_field).strip(),
+            name_of(path, row, task, optional=True) if task else "",
+            name_of(path, row, part, optional=True) if part else "",
         )
         for row in rows
     ]
-
-
-def _field(row: Row, names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in row.fields), None)
-
-
-def _text(path: Path, row: Row, name: str) -> str:
-    value = row.fields.get(name)
-    if not isinstance(value, str) or not value.strip():
-        what = "missing" if value is None else "empty" if isinstance(value, str) else f"{value!r}, not a text"
-        raise KshotError(f'{path}, {row.place}: the field "{name}" is {what}; fill it in or leave the row out.')
-    return value.strip()
 
 
 def _side_by_side(path: Path, targets: Path) -> list[SentencePair]:

@@ -94,6 +94,9 @@ class Seq2Seq(Encoder):
             The vectors from which the next tokens are told, (n, dim), and the memory with this token.
         """
 
+    def pooled(self, *inputs: Tensor) -> Tensor:
+        return self.pool(*inputs[:2])
+
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         raise KshotError("An encoder-decoder has a vector for each position, and none for a whole text.")
 

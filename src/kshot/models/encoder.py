@@ -228,9 +228,9 @@ class _Pooled(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         assert isinstance(self.encoder, Encoder)
-        return self.encoder.pooled(ids, mask)
+        return self.encoder.pooled(*inputs)
 
 
 def word_means(states: Tensor, words: Sequence[WordRanges]) -> Tensor:
