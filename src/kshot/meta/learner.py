@@ -26,7 +26,7 @@ from kshot.models.encoder import (
     vector_keys,
     with_weights,
 )
-from kshot.models.products import Kernels, kernels
+from kshot.models.products import Kernels, fast_products, kernels
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Task, join
 
@@ -163,9 +163,10 @@ class Learner(nn.Module):
             }
 
     def _products_of_a_vocabulary(self, device: torch.device) -> AbstractContextManager[None]:
-        """Where labels are tokens, the head's matrix product is as large as the encoder's, and as precise."""
-        reduced = self.task.open and self.precision != torch.float32
-        return torch.autocast(device.type, self.precision) if reduced else nullcontext()
+        """Where labels are tokens, the head's matrix product is as large as the encoder's, and is made as they are."""
+        if not self.task.open:
+            return nullcontext()
+        return fast_products() if self.precision == torch.float32 else torch.autocast(device.type, self.precision)
 
     def scorer(self, state: State, batch: Batch, vectors: Tensor | None = None) -> Learned:
         """What scores the items of a batch, and others over the same texts, each text being encoded once."""
@@ -328,7 +329,7 @@ class Learner(nn.Module):
             if step % settings.look_every and step != n_steps:
                 continue
             with torch.no_grad():
-                found = self._refitted(state, learned_from)[0] if self._refits else state
+                found = self._refitted(state, learned_from)[0] if self.refits else state
                 loss = float(self._loss(found, held_out, of_held))
             if loss < lowest:
                 best, lowest, waited = {name: tensor.detach().clone() for name, tensor in found.items()}, loss, 0
