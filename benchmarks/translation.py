@@ -41,10 +41,9 @@ PAIRS = ("ron-eng", "cat-eng", "nob-eng", "mkd-eng")
 VALID_PAIRS = ("dan-eng", "pol-eng")
 SHOTS = (100, 500, 2000)
 RATES = (1e-4, 3e-4, 1e-3)
-UPDATES = 1000  # of each way of going on from the joint translator
-PER_UPDATE = 192  # sentence pairs of an update, whatever the way
+UPDATES = 300  # of each way of going on from the joint translator
 
-# How each way of going on uses the sentence pairs of an update: 2 tasks of 64 + 32, or 12 of 16 without a support.
+# How each way of going on uses the 192 sentence pairs of an update: 2 tasks of 64 + 32 or 48 + 48, or 12 of 16 alone.
 GOES_ON: dict[str, list[str]] = {
     "joint": [
         "algorithm.name=fine-tuning",
