@@ -142,6 +142,7 @@ def started(start: str, encoders: dict[str, Encoder], runs: Path) -> Encoder:
                 encoders[start] = EncoderDecoder(first.settings, first.vocabulary)
         else:
             changes = [f'start="{runs / "first"}"', f"training.steps={UPDATES}", f"validation.every={UPDATES}"]
+            changes.append("validation.keep_start=false")  # better on `valid` is enough: four episodes are no proof
             encoders[start] = trained("translation-maml", [*changes, *GOES_ON[start]], runs / start)
     return encoders[start]
 

@@ -89,6 +89,8 @@ class ValidationSettings(Settings):
         episodes: Episodes of one validation; the same ones every time.
         patience: Validations without a better one after which training ends; 0 for never.
         choose_names: Whether class names are left out at the end if that is better on `valid`.
+        keep_start: Whether the start is kept where training is not better for certain: the interval of the difference
+            on fresh episodes has to lie above 0.
     """
 
     every: int = Field(50, ge=1)
@@ -98,6 +100,7 @@ class ValidationSettings(Settings):
     episodes: int = Field(200, ge=2)
     patience: int = Field(0, ge=0)
     choose_names: bool = True
+    keep_start: bool = True
 
 
 class Figure(Settings):

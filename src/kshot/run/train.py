@@ -295,7 +295,8 @@ def _judge(recipe: Recipe, dataset: Dataset, learner: Learner, start: Mapping[st
     learner.load_state_dict(weights)
     of_trained = evaluate(learner, fresh) if best_step else of_start
     lift = of_trained.lift(of_start)
-    keeps_start = algorithm(recipe.algorithm.name).meta_trained and not lift.mean - lift.half_width > 0
+    may_keep = recipe.validation.keep_start and algorithm(recipe.algorithm.name).meta_trained
+    keeps_start = may_keep and not lift.mean - lift.half_width > 0
     if keeps_start:
         learner.load_state_dict(dict(start))
     return Outcome(learner, 0 if keeps_start else best_step, share, of_start, of_trained, lift, keeps_start)
