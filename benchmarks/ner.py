@@ -118,6 +118,7 @@ ROWS: dict[str, Row] = {
     "decomposed, fine-tuned": Row("decomposed", FINE_TUNING),
 }
 BASELINES = tuple(ROWS)[:6]
+CHOSEN = "decomposed, chosen"  # the one row that needs no look at the target to be picked
 
 
 def main() -> None:
@@ -344,50 +345,42 @@ def shown(figures: dict[str, Any]) -> list[tuple[int, tuple[float, float]]]:
 
 
 def show(out: Path) -> None:
-    """Prints F1 as a Markdown table, and the best meta-learned row beside the best baseline, paired."""
+    """Prints F1 as a Markdown table, and meta-learned rows beside the best baseline, paired."""
     found = {(each["row"], each["target"]): each for each in map(read, sorted(out.glob("*.json")))}
     print(f"\nF1 with {' / '.join(map(str, SHOTS))} sentences\n")
-    print(f"| | {' | '.join(TARGETS)} | ms to learn 20 |\n|---{'|---' * (len(TARGETS) + 1)}|")
+    print(f"| | {' | '.join(TARGETS)} | ms to learn {TIMED} |\n|---{'|---' * (len(TARGETS) + 1)}|")
     for name in ROWS:
         cells, times = [], []
         for target in TARGETS:
-            figures = found.get((name, target))
-            if figures is None:
-                cells.append("")
-                continue
+            figures = found.get((name, target), {})
             means = {shot: f"{mean:.1f}" for shot, (mean, _) in shown(figures)}
-            cells.append(" / ".join(means.get(shot, "–") for shot in SHOTS))  # noqa: RUF001
-            if str(TIMED) in figures:
+            cells.append(" / ".join(means.get(shot, "–") for shot in SHOTS) if means else "–")  # noqa: RUF001
+            if "seconds_to_adapt" in figures.get(str(TIMED), {}):
                 times.append(1000 * figures[str(TIMED)]["seconds_to_adapt"])
-        time = f"{np.median(times):.0f}" if times else ""
-        print(f"| {name} | {' | '.join(cells)} | {time} |")
-    print("\nBest meta-learned row ahead of the best baseline, points of F1 with the paired 95% interval\n")
-    print(f"| | {' | '.join(f'{shot} sentences' for shot in SHOTS)} |\n|---{'|---' * len(SHOTS)}|")
-    for target in TARGETS:
-        cells = []
-        for shot in SHOTS:
-            cells.append(ahead({n: each for (n, t), each in found.items() if t == target and str(shot) in each}, shot))
-        print(f"| {target} | {' | '.join(cells)} |")
+        if set(cells) != {"–"}:  # noqa: RUF001
+            print(f"| {name} | {' | '.join(cells)} | {f'{np.median(times):.0f}' if times else '–'} |")  # noqa: RUF001
+    for title, rows in {
+        "Best meta-learned row": [name for name in ROWS if name not in BASELINES],
+        CHOSEN: [CHOSEN],
+    }.items():
+        print(f"\n{title} ahead of the best baseline, points of F1 with the paired 95% interval\n")
+        print(f"| | {' | '.join(f'{shot} sentences' for shot in SHOTS)} |\n|---{'|---' * len(SHOTS)}|")
+        for target in TARGETS:
+            of_target = {name: each for (name, where), each in found.items() if where == target}
+            print(f"| {target} | {' | '.join(ahead(of_target, rows, shot) for shot in SHOTS)} |")
 
 
-def ahead(rows: dict[str, Any], shot: int) -> str:
-    """The difference of the best row of each kind; which row is the best is seen on the same draws."""
-    best = {
-        kind: max(names, key=lambda name: float(np.mean(f1_of(rows[name], shot))))
-        for kind, names in kinds(rows).items()
-        if names
-    }
-    if len(best) < 2:
-        return ""
-    one, other = best["meta-learned"], best["baseline"]
-    return f"{estimate(f1_of(rows[one], shot) - f1_of(rows[other], shot))} ({one} / {other})"
-
-
-def kinds(rows: dict[str, Any]) -> dict[str, list[str]]:
-    made: dict[str, list[str]] = {"baseline": [], "meta-learned": []}
-    for name in rows:
-        made["baseline" if name in BASELINES else "meta-learned"].append(name)
-    return made
+def ahead(found: dict[str, Any], rows: Sequence[str], shot: int) -> str:
+    """How far the best of some rows is ahead of the best baseline; which are the best is seen on the same draws."""
+    measured = [name for name, each in found.items() if str(shot) in each]
+    one, other = (
+        max((name for name in names if name in measured), key=lambda name: f1_of(found[name], shot).mean(), default="")
+        for names in (rows, BASELINES)
+    )
+    if not one or not other:
+        return "–"  # noqa: RUF001
+    which = other if len(rows) == 1 else f"{one} / {other}"
+    return f"{estimate(f1_of(found[one], shot) - f1_of(found[other], shot))} ({which})"
 
 
 def f1_of(figures: dict[str, Any], shot: int) -> np.ndarray:
