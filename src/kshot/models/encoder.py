@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kshot.models.products import packed
+from kshot.models.linear import packed
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 

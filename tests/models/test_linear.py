@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kshot.models.products import Linear, has_onednn, linear, packed
+from kshot.models.linear import Linear, has_onednn, linear, packed
 
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (2, 3, 4), (0,)])

@@ -1,4 +1,4 @@
-"""Products of float32 matrices on a CPU, by the faster of the two libraries that PyTorch carries.
+"""Linear layers in exact float32 on a CPU, by the faster of the two libraries that PyTorch carries.
 
 PyTorch gives float32 products to MKL, which on processors of other makers leaves half of their vector unit unused
 (AVX2 where there is AVX-512): 215 GFLOP/s on two cores of an AMD EPYC, where oneDNN, which PyTorch keeps for other
