@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import kshot
+from contract import encoder, learner
 from kshot.meta_learner import MetaLearner
 
 SOURCE = Path(kshot.__file__).parent
