@@ -42,7 +42,7 @@ ALIKE = 0.9999  # the cosine that float32 vectors have to those of sentence-tran
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=4_096)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=600)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/encoding.json"))
     arguments = parser.parse_args()
