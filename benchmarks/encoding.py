@@ -28,7 +28,7 @@ from torch import Tensor
 
 from kshot.data.catalogue import load_dataset
 from kshot.meta_learner import MetaLearner
-from kshot.models import products
+from kshot.models import linear
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder, encode
 from kshot.models.pretrained import PretrainedSettings, resolve
@@ -42,7 +42,7 @@ ALIKE = 0.9999  # the cosine that float32 vectors have to those of sentence-tran
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=4_096)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=600)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/encoding.json"))
     arguments = parser.parse_args()
@@ -106,7 +106,7 @@ def systems_of(encoder: Encoder) -> dict[str, Callable[[Sequence[str]], Tensor]]
             return encode(encoder, encoder.vocabulary.encode(texts), precision=precision)
 
     def by_pytorch(texts: Sequence[str]) -> Tensor:
-        with patch.object(products, "has_onednn", lambda: False):
+        with patch.object(linear, "has_onednn", lambda: False):
             return kshot(texts)
 
     systems: dict[str, Callable[[Sequence[str]], Tensor]] = {}
@@ -142,10 +142,10 @@ def gigaflop(encoder: Encoder, lengths: NDArray[np.int64]) -> float:
 
 def product_rate(precision: torch.dtype, seconds: float = 0.3) -> float:
     """GFLOP/s of the faster product of (1024, 384) and (384, 1536) that there is: PyTorch's own and oneDNN's."""
-    x, layer = torch.randn(1_024, 384).to(precision), products.Linear(384, 1_536)
+    x, layer = torch.randn(1_024, 384).to(precision), linear.Linear(384, 1_536)
     weight = layer.weight.detach().to(precision)
     found = []
-    with torch.no_grad(), products.packed(layer, precision):
+    with torch.no_grad(), linear.packed(layer, precision):
         for product in (lambda: F.linear(x, weight), lambda: layer(x)):
             product()
             begin, n = perf_counter(), 0

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import kshot
+from contract import encoder, learner
+from kshot.meta_learner import MetaLearner
 
 SOURCE = Path(kshot.__file__).parent
 ROOT = SOURCE.parents[1]
@@ -76,6 +78,7 @@ def test_two_files_know_transformers() -> None:
     ("modules", "unwanted"),
     [
         ("kshot", ["torch", "numpy", "transformers", "sklearn"]),
+        ("kshot.cli", ["torch", "numpy", "transformers", "sklearn", "pydantic", "huggingface_hub"]),
         ("kshot.artefact, kshot.models.pretrained", ["transformers", "sklearn", "scipy", "matplotlib"]),
     ],
 )
@@ -83,3 +86,20 @@ def test_what_is_not_needed_is_not_imported(modules: str, unwanted: list[str]) -
     program = f"import sys, {modules}; print(*sorted({set(unwanted)!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_first_prediction_imports_little(tiny_bert: Path, tmp_path: Path) -> None:
+    """What a user waits for: what compiles and trains models takes longer to import than all the rest."""
+    task = MetaLearner(learner("prototypical", encoder("bert", tiny_bert)), {}).adapt(["lamp", "rain"], ["a", "b"])
+    task.save(tmp_path / "t")
+    (tmp_path / "text.txt").write_text("the lamp\n")
+    program = (
+        "import sys; from kshot.cli import main; status = main(sys.argv[1:]); "
+        "print(*sorted({'transformers', 'torch._dynamo', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules))); "
+        "sys.exit(status)"
+    )
+    words = ["predict", str(tmp_path / "t"), str(tmp_path / "text.txt"), "--format", "jsonl"]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    prediction, imported = done.stdout.splitlines()
+    assert '"label": ' in prediction
+    assert imported == ""

@@ -476,13 +476,14 @@ class Anchored(Head):
         if self.training:
             return {"weight": prototypes}
         settings = self.settings
-        y = F.one_hot(items.y, items.n_labels).to(x.dtype)  # (n, C)
         share = (items.weight / items.weight.sum()).unsqueeze(-1)  # (n, 1)
+        target = share * F.one_hot(items.y, items.n_labels)  # (n, C)
+        scaled = settings.fit_scale * x
         weight, velocity = prototypes, torch.zeros_like(prototypes)
         for _ in range(settings.steps):
-            error = (settings.fit_scale * x @ weight.T).softmax(dim=-1) - y
-            gradient = settings.fit_scale * (share * error).T @ x + settings.anchor * (weight - prototypes)
-            velocity = settings.momentum * velocity - settings.rate * gradient
+            error = share * F.linear(scaled, weight).softmax(dim=-1) - target  # (n, C)
+            gradient = torch.addmm(settings.anchor * (weight - prototypes), error.T, scaled)  # (C, dim)
+            velocity = torch.add(settings.momentum * velocity, gradient, alpha=-settings.rate)
             weight = weight + velocity
         return {"weight": weight}
 
