@@ -35,7 +35,7 @@ from kshot.run.evaluate import score_each
 from kshot.run.together import score_together
 
 TURNS = 5
-METRIC = ("prototypical", "ridge", "matching", "nearest-neighbour", "anchored")
+HEADS = ("prototypical", "ridge", "anchored")
 POOL = 1_000_000
 
 
@@ -56,12 +56,11 @@ def main() -> None:
     if unknown := [name for name in chosen if name not in parts]:
         parser.error(f'there is no part "{unknown[0]}"; choose from {", ".join(parts)}')
     figures = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.is_file() else {}
-    for name in chosen:
-        figures[name] = parts[name]()
-        print(name, json.dumps(figures[name], indent=2), flush=True)
-    figures["threads"] = torch.get_num_threads()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for name in chosen:
+        figures |= {name: parts[name](), "threads": torch.get_num_threads()}
+        print(name, json.dumps(figures[name], indent=2), flush=True)
+        arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def cold() -> dict[str, Any]:
@@ -96,7 +95,7 @@ def adapt() -> dict[str, Any]:
         "150-way 5-shot": EpisodeSampler(every, way="all", shot=5, query=1, seed=0, n_episodes=TURNS),
     }
     figures: dict[str, Any] = {}
-    for algorithm in METRIC:
+    for algorithm in HEADS:
         learner = MetaLearner.untrained(algorithm=algorithm)
         for name, sampler in samplers.items():
             times = []
@@ -118,7 +117,7 @@ def episodes() -> dict[str, Any]:
         return dataset.sampler("test", way=5, shot=5, query=5, seed=0, n_episodes=n)
 
     figures: dict[str, Any] = {"drawn": rate(lambda: draw_all(sampler(20_000)), 20_000), "scored": {}}
-    for algorithm in METRIC:
+    for algorithm in HEADS:
         learner = MetaLearner.untrained(algorithm=algorithm).learner
         with torch.no_grad(), learner.encoder.remembering():
             score_together(sampler(4_000), learner)  # now every vector is known
