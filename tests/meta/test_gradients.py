@@ -250,7 +250,7 @@ class _Plain(torch.nn.Module):
     def __init__(self, made: Learner) -> None:
         super().__init__()
         kind = type(made.encoder)
-        methods = {name: getattr(kind, name) for name in ("forward", "pool", "embed", "_directed", "_packed") if hasattr(kind, name)}
+        methods = {name: getattr(kind, name) for name in ("forward", "pool", "embed", "distinct", "_packed") if hasattr(kind, name)}
         self.encoder = type("PlainEncoder", (torch.nn.Module,), methods)()
         for name, value in vars(deepcopy(made.encoder)).items():
             if name in ("_modules", "settings", "widths"):

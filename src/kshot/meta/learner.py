@@ -136,7 +136,7 @@ class Learner(nn.Module):
     def vectors(self, batch: Batch, state: State | None = None) -> Tensor:
         """Returns the vectors of a batch's texts or words, with the encoder's weights that a State holds."""
         weights = part_of(state, "encoder") if state else {}
-        with kernels(self.kernels):
+        with kernels(self.kernels, foreign=self.encoder.foreign):
             return encode(self.encoder, batch.texts, weights, self.precision, words=batch.words)
 
     def known_vectors(self, batch: Batch, known: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:

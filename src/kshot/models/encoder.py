@@ -15,7 +15,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
-_TOKENS_PER_CALL = {"cpu": 1_024, "cuda": 32_768}  # on a CPU, what stays in its caches is fastest
 _CALL_OVERHEAD = 48  # what one more call costs, in tokens
 
 
@@ -27,12 +26,16 @@ class Encoder(nn.Module, ABC):
         vocabulary: What its token numbers mean.
         settings: What rebuilds it, weights aside.
         token_table: The name of the parameter that holds a row for each token.
+        foreign: Whether its layers are another library's.
+        tokens_per_call: How many tokens go through it at once on a CPU; what stays in the caches is fastest.
     """
 
     dim: int
     vocabulary: Vocabulary
     settings: Settings
     token_table: str
+    foreign: bool = True
+    tokens_per_call: int = 1_024
 
     @abstractmethod
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -186,7 +189,7 @@ def _encode(
         own = {f"encoder.{name}": tensor for name, tensor in own.items()}
     # One context around all calls, so that the weights are cast once.
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        for call in plan_calls(lengths, _TOKENS_PER_CALL.get(device.type, 16_384)):
+        for call in plan_calls(lengths, encoder.tokens_per_call if device.type == "cpu" else 32_768):
             ids, mask = pad([texts[i] for i in call], encoder.vocabulary.pad_id)
             ids, mask = ids.to(device), mask.to(device)
             outputs = functional_call(network, own, (ids, mask)) if weights else network(ids, mask)

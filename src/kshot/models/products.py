@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 Kernels = Literal["auto", "fast", "plain"]
@@ -36,11 +36,16 @@ _LEAST_WORK = 500_000  # multiplications below which the call costs more than th
 
 
 @contextmanager
-def kernels(choice: Kernels) -> Iterator[None]:
-    """Encoders work in a chosen way in this context, and so do the derivatives of what was computed in it."""
+def kernels(choice: Kernels, *, foreign: bool = False) -> Iterator[None]:
+    """Encoders work in a chosen way in this context, and so do the derivatives of what was computed in it.
+
+    Args:
+        choice: See `Kernels`.
+        foreign: Whether linear layers that are not of the class `Linear` are to take part, too.
+    """
     before = _KERNELS.set(choice)
     try:
-        with _LinearMode() if choice != "plain" and _takes_onednn() else nullcontext():
+        with _LinearMode() if foreign and _uses_onednn() else nullcontext():
             yield
     finally:
         _KERNELS.reset(before)
@@ -53,7 +58,7 @@ def written_out() -> bool:
 
 def multiplier() -> Multiply:
     """What multiplies matrices here; the second is brought to the precision of `product_type` before."""
-    return _multiply if written_out() and _takes_onednn() else _default_multiply
+    return _multiply if _uses_onednn() else _default_multiply
 
 
 def product_type(tensor: Tensor) -> torch.dtype:
@@ -63,11 +68,23 @@ def product_type(tensor: Tensor) -> torch.dtype:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Returns x w' + b by oneDNN where it can, differentiable any number of times: (..., k), (m, k), (m,) -> (..., m)."""
-    if not _suits_onednn(x, weight) or torch.is_autocast_enabled("cpu"):
+    """Returns x w' + b by the library that is chosen: (..., k), (m, k), (m,) -> (..., m)."""
+    by_onednn = _uses_onednn() and not torch.is_autocast_enabled("cpu")
+    return _linear(x, weight, bias) if by_onednn else F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """A linear layer whose products are done by the library that is chosen."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The same by oneDNN, where the product is of the kind that it does faster; differentiable any number of times."""
+    if not _suits_onednn(x, weight):
         return F.linear(x, weight, bias)
-    rows = x.reshape(-1, x.shape[-1])
-    product: Tensor = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+    product: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
     return product.view(*x.shape[:-1], weight.shape[0])
 
 
@@ -85,8 +102,8 @@ class _Linear(torch.autograd.Function):
         [g] = gradients
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
-            linear(g, weight.t()) if of_x else None,
-            linear(g.t(), x.t()) if of_weight else None,
+            _linear(g, weight.t(), None) if of_x else None,
+            _linear(g.t(), x.t(), None) if of_weight else None,
             g.sum(dim=0) if of_bias else None,
         )
 
@@ -98,7 +115,6 @@ class _LinearMode(TorchFunctionMode):
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         return (linear if func is F.linear else func)(*args, **(kwargs or {}))
-
 
 
 def _multiply(a: Tensor, b: Tensor) -> Tensor:
@@ -125,9 +141,19 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
-def _takes_onednn() -> bool:
-    available = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return available and (_KERNELS.get() == "fast" or _onednn_is_faster())
+def _uses_onednn() -> bool:
+    match _KERNELS.get():
+        case "plain":
+            return False
+        case "fast":
+            return _has_onednn()
+        case "auto":
+            return _has_onednn() and _onednn_is_faster()
+
+
+@cache
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 @cache

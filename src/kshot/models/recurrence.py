@@ -141,22 +141,30 @@ class _Run:
     hidden: Tensor
 
     @cached_property
+    def slopes(self) -> Tensor:
+        """The derivatives of i, f, g, o with respect to z, (N, 4 h)."""
+        slopes = torch.addcmul(self.gates, self.gates, self.gates, value=-1.0)
+        _, _, g, _ = self.gates.chunk(4, dim=1)
+        torch.mul(g, g, out=slopes.chunk(4, dim=1)[2]).neg_().add_(1.0)
+        return slopes
+
+    @cached_property
     def of_cell(self) -> Tensor:
         """a_i, a_f, a_g, (N, 3, h)."""
-        i, f, g, _ = self.gates.chunk(4, dim=1)
-        return torch.stack([g * _slope(i), self.previous(self.cell) * _slope(f), i * (1 - g * g)], dim=1)
+        i, _, g, _ = self.gates.chunk(4, dim=1)
+        of_i, of_f, of_g, _ = self.slopes.chunk(4, dim=1)
+        return torch.stack([g * of_i, self.previous(self.cell) * of_f, i * of_g], dim=1)
 
     @cached_property
     def of_hidden(self) -> tuple[Tensor, Tensor]:
         """a_o and d, (N, h) each."""
-        o = self.gates.chunk(4, dim=1)[3]
-        return self.squashed * _slope(o), o * (1 - self.squashed * self.squashed)
+        o, of_o = self.gates.chunk(4, dim=1)[3], self.slopes.chunk(4, dim=1)[3]
+        return self.squashed * of_o, o * self.squashed_slope
 
     @cached_property
-    def slopes(self) -> Tensor:
-        """The derivatives of i, f, g, o with respect to z, (N, 4 h)."""
-        i, f, g, o = self.gates.chunk(4, dim=1)
-        return torch.cat([_slope(i), _slope(f), 1 - g * g, _slope(o)], dim=1)
+    def squashed_slope(self) -> Tensor:
+        """The derivative of tanh(c), (N, h)."""
+        return 1 - self.squashed * self.squashed
 
     @cached_property
     def before(self) -> Tensor:
@@ -199,11 +207,6 @@ class _Change:
 def _product(run: _Run, gates: Tensor, hidden: Tensor) -> Tensor:
     """The sum over all steps of x' y: (N, 4 h), (N, h) -> (4 h, h)."""
     return run.multiply(gates.t(), hidden.t().to(run.dtype))
-
-
-def _slope(x: Tensor) -> Tensor:
-    """The derivative of the logistic function where it is x."""
-    return x * (1 - x)
 
 
 def _run(p: Tensor, recurrent: Tensor, counts: tuple[int, ...], multiply: Multiply, dtype: torch.dtype) -> _Run:
@@ -282,15 +285,16 @@ def _tangent(run: _Run, recurrent: Tensor, q: Tensor, v: Tensor) -> _Change:
 def _second(run: _Run, change: _Change, adjoint: _Change, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The derivatives with respect to h, c and the gates where they stand in the derivatives of a step and in U^."""
     i, f, g, o = run.gates.chunk(4, dim=1)
+    i_slope, f_slope, g_slope, o_slope = run.slopes.chunk(4, dim=1)
     z_i, z_f, z_g, z_o = change.gates.chunk(4, dim=1)
-    t, t_slope = run.squashed, 1 - run.squashed * run.squashed
     gates = torch.empty_like(run.gates)
     of_i, of_f, of_g, of_o = gates.chunk(4, dim=1)
-    torch.addcmul((1 - g * g) * z_g, g * (1 - 2 * i), z_i, out=of_i).mul_(adjoint.cell)
+    torch.addcmul(g_slope * z_g, g * (1 - 2 * i), z_i, out=of_i).mul_(adjoint.cell)
     torch.addcmul(run.previous(change.cell), run.previous(run.cell) * (1 - 2 * f), z_f, out=of_f).mul_(adjoint.cell)
-    torch.addcmul(_slope(i) * z_i, i * g, z_g, value=-2, out=of_g).mul_(adjoint.cell)
-    torch.addcmul(t_slope * change.cell, t * (1 - 2 * o), z_o, out=of_o).mul_(adjoint.hidden)
-    cell = torch.addcmul(_slope(o) * z_o, o * t, change.cell, value=-2).mul_(t_slope).mul_(adjoint.hidden)
-    cell += run.following(adjoint.cell * _slope(f) * z_f)
+    torch.addcmul(i_slope * z_i, i * g, z_g, value=-2, out=of_g).mul_(adjoint.cell)
+    torch.addcmul(run.squashed_slope * change.cell, run.squashed * (1 - 2 * o), z_o, out=of_o).mul_(adjoint.hidden)
+    cell = torch.addcmul(o_slope * z_o, o * run.squashed, change.cell, value=-2)
+    cell = cell.mul_(run.squashed_slope).mul_(adjoint.hidden)
+    cell += run.following(adjoint.cell * f_slope * z_f)
     hidden = run.following(run.multiply(adjoint.gates, v.to(run.dtype).t()))
     return hidden, cell, gates

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kshot.models.products import linear
+
 
 def window_maxima(
     vectors: Tensor, tokens: Tensor, mask: Tensor, filters: Sequence[Tensor], biases: Sequence[Tensor]
@@ -39,7 +41,7 @@ def window_maxima(
     tokens = tokens.masked_fill(~mask, nothing)
     n_filters = len(biases[0])
     columns = torch.cat([w.permute(2, 0, 1).flatten(0, 1) for w in filters])  # (n_offsets * m, d)
-    y = F.linear(vectors, columns).to(vectors.dtype)  # (n_vectors + 1, n_offsets * m)
+    y = linear(vectors, columns).to(vectors.dtype)  # (n_vectors + 1, n_offsets * m)
     places, first = [], 0
     for w in filters:
         width = w.shape[2]
