@@ -35,10 +35,10 @@ from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+import peers
 import torch
 from torch import Tensor
 
-import peers
 from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner, Pair
 from kshot.meta.step import meta_step
@@ -171,7 +171,7 @@ JOINED = "input_projections.0.weight", "input_projections.0.bias"
 
 
 def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The learner's tensors, the LSTM's bias being the last column of its input weights, as the plain network has it."""
+    """The learner's tensors; the LSTM's bias is the last column of its input weights, as in the plain network."""
     weight, bias = (f"encoder.{name}" for name in JOINED)
     if bias not in tensors:
         return tensors
@@ -381,7 +381,8 @@ def show(case: str, figures: dict[str, Any]) -> None:
         print(
             f"  {system:22s} {1e3 * row['seconds']:6.0f} ms ({low:.0f} to {high:.0f})  "
             f"{row['times_best_peer']:5.2f} x best peer  {row['memory_mb']:5.0f} MB  "
-            f"{row['gflop_per_second']:4.0f} GFLOP/s, {100 * row['share_of_peak']:3.0f}% of peak  error {row['error']:.0e}",
+            f"{row['gflop_per_second']:4.0f} GFLOP/s, {100 * row['share_of_peak']:3.0f}% of peak  "
+            f"error {row['error']:.0e}",
             flush=True,
         )
 
@@ -421,8 +422,8 @@ def draw(figures: dict[str, Any], path: Path) -> None:
             (row, each["systems"][system]) for row, each in enumerate(figures.values()) if system in each["systems"]
         ]
         axes.barh(
-            [row + number * height for row, _ in here],
-            [figures_of["times_best_peer"] for _, figures_of in here],
+            [place + number * height for place, _ in here],
+            [row["times_best_peer"] for _, row in here],
             height,
             label=system,
             color="0.75" if system in peers.LOOPS else None,

@@ -9,7 +9,6 @@ processors for which MKL has no kernels of its own, oneDNN is more than twice as
 The derivatives are products again, so they can be differentiated any number of times.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -29,7 +28,6 @@ without a measurement, or as anyone would write them, by autograd and the defaul
 Multiply = Callable[[Tensor, Tensor], Tensor]
 """(n, k), (m, k) -> (n, m) without a graph: a b'."""
 
-_LOG = logging.getLogger(__name__)
 _KERNELS: ContextVar[Kernels] = ContextVar("kernels", default="auto")
 _WORTH_IT = 1.3  # how much faster oneDNN has to be, so that chance does not decide
 _LEAST_WORK = 500_000  # multiplications below which the call costs more than the product
@@ -49,6 +47,19 @@ def kernels(choice: Kernels, *, foreign: bool = False) -> Iterator[None]:
             yield
     finally:
         _KERNELS.reset(before)
+
+
+def explain(choice: Kernels, device: torch.device) -> str:
+    """One line for people on how encoders will work, and why."""
+    if choice == "plain":
+        return "Encoders work by autograd and PyTorch's default library (kernels: plain)."
+    written = "Encoders work with derivatives that are written out"
+    if device.type != "cpu" or not _has_onednn():
+        return f"{written} (kernels: {choice})."
+    with kernels(choice):
+        chosen = "oneDNN" if _uses_onednn() else "PyTorch's default library"
+    why = f"oneDNN is {_advantage():.1f} times as fast as the default here" if choice == "auto" else "as told"
+    return f"{written}; {chosen} multiplies float32 matrices: {why} (kernels: {choice})."
 
 
 def written_out() -> bool:
@@ -148,17 +159,18 @@ def _uses_onednn() -> bool:
         case "fast":
             return _has_onednn()
         case "auto":
-            return _has_onednn() and _onednn_is_faster()
+            return _has_onednn() and _advantage() > _WORTH_IT
 
 
 @cache
 def _has_onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(available) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 @cache
-def _onednn_is_faster() -> bool:
-    """Times a product of a usual size with both libraries, in turn, and compares the best of each."""
+def _advantage() -> float:
+    """How many times as fast as the default library oneDNN is: the best of each, timed in turn, once in a process."""
     with torch.no_grad():
         a, b = torch.ones(256, 256), torch.ones(512, 256)
         ways: list[Callable[[], Tensor]] = [lambda: a @ b.t(), lambda: _onednn(a, b, None)]
@@ -168,10 +180,4 @@ def _onednn_is_faster() -> bool:
                 begin = perf_counter()
                 way()
                 seconds[number] = min(seconds[number], perf_counter() - begin)
-    ratio = seconds[0] / seconds[1]
-    _LOG.info(
-        "Products of float32 matrices by %s: oneDNN is %.1f times as fast here.",
-        "oneDNN" if ratio > _WORTH_IT else "PyTorch's default library",
-        ratio,
-    )
-    return ratio > _WORTH_IT
+    return seconds[0] / seconds[1]

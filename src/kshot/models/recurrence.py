@@ -17,25 +17,27 @@ The derivatives of a step, which are known for all steps once the recurrence has
     a_i = g i (1-i)      a_f = c_{t-1} f (1-f)      a_g = i (1-g^2)              of c_t with respect to z_t
     a_o = tanh(c_t) o (1-o)                         d = o (1 - tanh(c_t)^2)      of h_t with respect to z_t and c_t
 
-Backward (x^ is the derivative of the loss with respect to x, l_h, l_c, l_z what reaches h, c and z from outside):
+Backward (x^ is the derivative of the loss with respect to x; l_h, l_c, l_z what reaches h, c and z from outside):
 
-    h^_t = l_h + z^_{t+1} U       c^_t = l_c + d h^_t + f_{t+1} c^_{t+1}      z^_t = l_z + (a_i c^, a_f c^, a_g c^, a_o h^)
-    p^_t = z^_t                   U^ = sum_t z^_t' h_{t-1}
+    h^_t = l_h + z^_{t+1} U    c^_t = l_c + d h^_t + f_{t+1} c^_{t+1}    z^_t = l_z + (a_i c^, a_f c^, a_g c^, a_o h^)
+    p^_t = z^_t                  U^ = sum_t z^_t' h_{t-1}
 
-Backward of that, given q and V, the derivatives of a second loss with respect to p^ and U^. Since p^ and U^ are linear in l_h, so is
-<q, p^> + <V, U^> = <l_h, h*>, where x* is how x changes when p and U change by q and V:
+Backward of that, given q and V, the derivatives of a second loss with respect to p^ and U^. Since p^ and U^ are linear
+in l_h, so is  <q, p^> + <V, U^> = <l_h, h*>,  where x* is how x changes when p and U change by q and V:
 
-    z*_t = q_t + h_{t-1} V' + h*_{t-1} U'     c*_t = f c*_{t-1} + a_i z*_i + a_f z*_f + a_g z*_g     h*_t = d c*_t + a_o z*_o
+    z*_t = q_t + h_{t-1} V' + h*_{t-1} U'
+    c*_t = f c*_{t-1} + a_i z*_i + a_f z*_f + a_g z*_g
+    h*_t = d c*_t + a_o z*_o
 
-So the derivative with respect to l_h is h*. Those with respect to U where it stands in h^_t, and to the gates, c and h where they stand
-in the derivatives of a step and in U^, are
+So the derivative with respect to l_h is h*. Those with respect to U where it stands in h^_t, and to h, c and the gates
+where they stand in U^ and in the derivatives of a step, are
 
-    U:  sum_t z^_t' h*_{t-1}          h_t:  z^_{t+1} V
+    U:  sum_t z^_t' h*_{t-1}                        h:  z^_{t+1} V
     i:  c^ (g (1-2i) z*_i + (1-g^2) z*_g)           f:  c^ (c_{t-1} (1-2f) z*_f + c*_{t-1})
     g:  c^ (i (1-i) z*_i - 2 i g z*_g)              o:  h^ (tanh(c) (1-2o) z*_o + (1 - tanh(c)^2) c*)
     c:  h^ (1 - tanh(c)^2) (o (1-o) z*_o - 2 o tanh(c) c*)  +  c^_{t+1} f_{t+1} (1-f_{t+1}) z*_{f,t+1}
 
-The last of them reach p and U through the backward recurrence again, as l_h, l_c and l_z, together with whatever else
+All but the first reach p and U through the backward recurrence again, as l_h, l_c and l_z, together with whatever else
 reaches h: one recurrence serves both (Pearlmutter 1994, Fast exact multiplication by the Hessian, section 3).
 """
 
@@ -64,9 +66,7 @@ def lstm(p: Tensor, recurrent: Tensor, counts: Sequence[int]) -> Tensor:
         The hidden states, (sum of n_t, h).
     """
     hidden: Tensor
-    hidden, *_ = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        p, recurrent, tuple(counts), multiplier(), product_type(recurrent)
-    )
+    hidden, *_ = _Recurrence.apply(p, recurrent, list(counts), multiplier(), product_type(recurrent))
     return hidden
 
 
@@ -75,7 +75,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, p: Tensor, recurrent: Tensor, counts: tuple[int, ...], multiply: Multiply, dtype: torch.dtype
+        ctx: Any, p: Tensor, recurrent: Tensor, counts: list[int], multiply: Multiply, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, Tensor]:
         run = _run(p, recurrent, counts, multiply, dtype)
         outputs = run.hidden.view_as(run.hidden), run.cell.view_as(run.cell), run.gates.view_as(run.gates)
@@ -109,7 +109,7 @@ class _Backward(torch.autograd.Function):
         return adjoint.gates.view_as(adjoint.gates), _product(run, adjoint.gates, run.before)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, q: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
         [recurrent] = ctx.saved_tensors
         run, adjoint = ctx.run, ctx.adjoint
@@ -132,7 +132,7 @@ class _Run:
         hidden: h, (N, h).
     """
 
-    counts: tuple[int, ...]
+    counts: list[int]
     multiply: Multiply
     dtype: torch.dtype
     gates: Tensor
@@ -209,7 +209,7 @@ def _product(run: _Run, gates: Tensor, hidden: Tensor) -> Tensor:
     return run.multiply(gates.t(), hidden.t().to(run.dtype))
 
 
-def _run(p: Tensor, recurrent: Tensor, counts: tuple[int, ...], multiply: Multiply, dtype: torch.dtype) -> _Run:
+def _run(p: Tensor, recurrent: Tensor, counts: list[int], multiply: Multiply, dtype: torch.dtype) -> _Run:
     """z_t, i, f, g, o, c_t, h_t for t = 0, 1, ..."""
     size = recurrent.shape[1]
     # tanh(x) = 2 logistic(2 x) - 1, and the logistic function is several times as fast.
@@ -220,7 +220,7 @@ def _run(p: Tensor, recurrent: Tensor, counts: tuple[int, ...], multiply: Multip
     cell, squashed, hidden = (gates.new_empty(len(p), size) for _ in range(3))
     before: tuple[Tensor, Tensor] | None = None
     for z, i, f, g, o, c, th, h in zip(
-        *(x.split(counts) for x in (gates, *gates.chunk(4, dim=1), cell, squashed, hidden)), strict=True
+        *(torch.split(x, counts) for x in (gates, *gates.chunk(4, dim=1), cell, squashed, hidden)), strict=True
     ):
         if before is not None:
             h_before, c_before = (x[: len(z)] for x in before)
@@ -245,10 +245,12 @@ def _adjoint(
     hidden = torch.zeros_like(run.hidden) if of_hidden is None else of_hidden.clone()
     cell = torch.zeros_like(run.cell) if of_cell is None else of_cell.clone()
     gates = torch.zeros_like(run.gates) if of_gates is None else of_gates * run.slopes
-    to_cell, to_hidden = gates[:, : 3 * size].unflatten(1, (3, size)), gates[:, 3 * size :]
+    to_cell, to_hidden = gates[:, : 3 * size].view(-1, 3, size), gates[:, 3 * size :]
     whole = (gates, to_cell, to_hidden, cell, hidden, run.of_cell, *run.of_hidden, run.gates[:, size : 2 * size])
     after: tuple[Tensor, Tensor, Tensor] | None = None
-    for z, z_c, z_h, c, h, a_c, a_o, d, f in reversed(list(zip(*(x.split(run.counts) for x in whole), strict=True))):
+    for z, z_c, z_h, c, h, a_c, a_o, d, f in reversed(
+        list(zip(*(torch.split(x, run.counts) for x in whole), strict=True))
+    ):
         if after is not None:
             z_after, c_after, f_after = after
             h[: len(z_after)] += run.multiply(z_after, u)
@@ -267,10 +269,10 @@ def _tangent(run: _Run, recurrent: Tensor, q: Tensor, v: Tensor) -> _Change:
     size = recurrent.shape[1]
     gates = run.multiply(run.before, v.to(run.dtype)).add_(q)
     cell, hidden = torch.empty_like(run.cell), torch.empty_like(run.hidden)
-    to_cell, to_hidden = gates[:, : 3 * size].unflatten(1, (3, size)), gates[:, 3 * size :]
+    to_cell, to_hidden = gates[:, : 3 * size].view(-1, 3, size), gates[:, 3 * size :]
     whole = (gates, to_cell, to_hidden, cell, hidden, run.of_cell, *run.of_hidden, run.gates[:, size : 2 * size])
     before: tuple[Tensor, Tensor] | None = None
-    for z, z_c, z_h, c, h, a_c, a_o, d, f in zip(*(x.split(run.counts) for x in whole), strict=True):
+    for z, z_c, z_h, c, h, a_c, a_o, d, f in zip(*(torch.split(x, run.counts) for x in whole), strict=True):
         if before is not None:
             h_before, c_before = (x[: len(z)] for x in before)
             z += run.multiply(h_before, u)

@@ -127,7 +127,7 @@ class _Embedded(Encoder):
         """
         if self.training and self.settings.dropout:
             return self.embed(ids, mask).flatten(0, 1), torch.arange(ids.numel(), device=ids.device).view_as(ids)
-        tokens, places = ids.unique(return_inverse=True)
+        tokens, places = torch.unique(ids, return_inverse=True)
         return self.embedding(tokens), places
 
     def architecture(self) -> dict[str, object]:
@@ -258,10 +258,10 @@ class LSTM(_Embedded):
         rows = torch.cat([longest_first[:count] for count in counts])
         times = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(ids.device)
         packed = []
-        for direction, (project, recur) in enumerate(zip(self.input_projections, self.recurrences, strict=True)):
+        for direction, project in enumerate(self.input_projections):
             places = rows * ids.shape[1] + (lengths[rows] - 1 - times if direction == 1 else times)
             p = F.embedding(tokens.flatten()[places], project(vectors))  # (n_tokens, 4h)
-            packed.append((lstm(p, recur.weight, counts), places))
+            packed.append((lstm(p, self.get_parameter(f"recurrences.{direction}.weight"), counts), places))
         return packed
 
     def _run(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:

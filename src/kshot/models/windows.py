@@ -46,11 +46,12 @@ def window_maxima(
     for w in filters:
         width = w.shape[2]
         around = F.pad(tokens, ((width - 1) // 2, width // 2), value=nothing)  # (n, L + width - 1)
-        parts = y.detach()[:, first : first + width * n_filters].split(n_filters, dim=1)
+        parts = torch.split(y.detach()[:, first : first + width * n_filters], n_filters, dim=1)
         places.append(_winning_places(parts, around, mask) * y.shape[1] + first + _columns(width, n_filters, y.device))
         first += width * n_filters
     chosen = y.flatten().gather(0, torch.cat(places).flatten()).view(-1, len(tokens), n_filters)
-    sums = [part.sum(dim=0) + b for part, b in zip(chosen.split([w.shape[2] for w in filters]), biases, strict=True)]
+    widths = [w.shape[2] for w in filters]
+    sums = [part.sum(dim=0) + b for part, b in zip(torch.split(chosen, widths), biases, strict=True)]
     return F.relu(torch.cat(sums, dim=1))
 
 
