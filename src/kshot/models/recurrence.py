@@ -51,6 +51,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kshot.errors import KshotError
 from kshot.models.products import Multiply, multiplier, product_type
 
 
@@ -66,7 +67,8 @@ def lstm(p: Tensor, recurrent: Tensor, counts: Sequence[int]) -> Tensor:
         The hidden states, (sum of n_t, h).
     """
     hidden: Tensor
-    hidden, *_ = _Recurrence.apply(p, recurrent, list(counts), multiplier(), product_type(recurrent))
+    how = list(counts), multiplier(), product_type(recurrent)
+    hidden, *_ = _Recurrence.apply(p, recurrent, *how)  # type: ignore[no-untyped-call]
     return hidden
 
 
@@ -104,13 +106,15 @@ class _Backward(torch.autograd.Function):
         *outputs: Tensor,
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(recurrent)
-        ctx.run = run
+        ctx.run, ctx.is_second = run, of_gates is not None
         ctx.adjoint = adjoint = _adjoint(run, recurrent, of_hidden, of_cell, of_gates)
         return adjoint.gates.view_as(adjoint.gates), _product(run, adjoint.gates, run.before)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, q: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.is_second:
+            raise KshotError('An LSTM can be differentiated twice, not three times, unless kernels is "plain".')
         [recurrent] = ctx.saved_tensors
         run, adjoint = ctx.run, ctx.adjoint
         change = _tangent(run, recurrent, q, v)

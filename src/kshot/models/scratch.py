@@ -258,10 +258,11 @@ class LSTM(_Embedded):
         rows = torch.cat([longest_first[:count] for count in counts])
         times = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(ids.device)
         packed = []
-        for direction, project in enumerate(self.input_projections):
+        for direction, (project, recur) in enumerate(zip(self.input_projections, self.recurrences, strict=True)):
+            assert isinstance(recur.weight, Tensor)
             places = rows * ids.shape[1] + (lengths[rows] - 1 - times if direction == 1 else times)
             p = F.embedding(tokens.flatten()[places], project(vectors))  # (n_tokens, 4h)
-            packed.append((lstm(p, self.get_parameter(f"recurrences.{direction}.weight"), counts), places))
+            packed.append((lstm(p, recur.weight, counts), places))
         return packed
 
     def _run(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
