@@ -18,7 +18,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from torch import Tensor
 
 from kshot.data.catalogue import load_dataset
 from kshot.meta_learner import MetaLearner
-from kshot.models import linear
+from kshot.models import products
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder, encode
 from kshot.models.pretrained import PretrainedSettings, resolve
@@ -106,7 +105,7 @@ def systems_of(encoder: Encoder) -> dict[str, Callable[[Sequence[str]], Tensor]]
             return encode(encoder, encoder.vocabulary.encode(texts), precision=precision)
 
     def by_pytorch(texts: Sequence[str]) -> Tensor:
-        with patch.object(linear, "has_onednn", lambda: False):
+        with products.kernels("plain"):
             return kshot(texts)
 
     systems: dict[str, Callable[[Sequence[str]], Tensor]] = {}
@@ -142,10 +141,10 @@ def gigaflop(encoder: Encoder, lengths: NDArray[np.int64]) -> float:
 
 def product_rate(precision: torch.dtype, seconds: float = 0.3) -> float:
     """GFLOP/s of the faster product of (1024, 384) and (384, 1536) that there is: PyTorch's own and oneDNN's."""
-    x, layer = torch.randn(1_024, 384).to(precision), linear.Linear(384, 1_536)
+    x, layer = torch.randn(1_024, 384).to(precision), products.Linear(384, 1_536)
     weight = layer.weight.detach().to(precision)
     found = []
-    with torch.no_grad(), linear.packed(layer, precision):
+    with torch.no_grad(), products.packed(layer, precision):
         for product in (lambda: F.linear(x, weight), lambda: layer(x)):
             product()
             begin, n = perf_counter(), 0

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -131,9 +130,10 @@ def higher_loop(model: Model, tasks: Sequence[TaskTensors], *, rate: float, step
     optimiser = torch.optim.SGD(moving.parameters(), lr=rate)
     for task in tasks:
         x, query = features_of(model, task) if order == 0 else (task.support, task.query)
-        with higher.innerloop_ctx(
-            moving, optimiser, copy_initial_weights=False, track_higher_grads=order != 1
-        ) as (net, inner):
+        with higher.innerloop_ctx(moving, optimiser, copy_initial_weights=False, track_higher_grads=order != 1) as (
+            net,
+            inner,
+        ):
             for _ in range(steps):
                 inner.step(F.cross_entropy(net(x), task.support_labels))
             outer = F.cross_entropy(net(query), task.query_labels) / len(tasks)

@@ -5,14 +5,17 @@
     python benchmarks/speed.py --all --threads 2          the whole grid
     python benchmarks/speed.py --device cuda              on a GPU
 
-A meta-step: tasks of 5 classes with 5 support and 5 query texts each, 24 tokens a text, their loss differentiated with
-respect to all shared weights. Encoders: a CNN (3, 4, 5 x 100, embedding 300), the LSTM of the founding example
-(128 -> 256) and a Transformer of 6 layers (384). Tokens follow Zipf's law over 8,000 words; with it as many tokens of an episode are distinct as in Amazon reviews (0.55 against 0.54).
+A meta-step: the loss of some tasks, each of 5 classes with 5 support and 5 query texts of 24 tokens, is differentiated
+with respect to all shared weights. Encoders: a CNN (3, 4, 5 x 100, embedding 300), an LSTM (128 -> 256) and a
+Transformer of 6 layers (384). Tokens follow Zipf's law over 8,000 words; 0.55 of the tokens of 25 such texts are
+distinct, and 0.54 of those of 25 reviews of amazon_sentiment.
 
-Every system runs in a process of its own. First each gives its gradient, which is compared with that of the plain loop in float64 (exact
-systems within 1e-4 of its length, or the run stops); then they take turns, one meta-step each, so that they share whatever else
-the machine does. GFLOP are those of the matrix products that the mathematics needs, each distinct token being projected once in the CNN; the peak is the best product
-of two 1024 x 1024 matrices in float32 that PyTorch can be brought to. Writes a JSON file and, with matplotlib, a picture.
+Every system runs in a process of its own. First each gives its gradient, which is compared with that of the plain loop
+in float64 (the run stops if one that is not in reduced precision differs by more than 1e-4 of its length); then they
+take turns, one meta-step each, so that they share whatever else the machine does. GFLOP are those of the matrix
+products that the mathematics needs, each distinct token being projected once in the CNN; the peak is the best product
+of two 1024 x 1024 matrices in float32 that PyTorch can be brought to. Cases are added to the JSON file, in which other
+cases stay; with matplotlib there is a picture of all of them.
 """
 
 import argparse
@@ -25,16 +28,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+import peers
 import torch
 from torch import Tensor
 
-import peers
 from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner, Pair
 from kshot.meta.step import meta_step
@@ -63,10 +67,7 @@ EXACT = 1e-4
 CLEAR = Path("/proc/self/clear_refs")
 USUAL = (
     *(f"{encoder}/{order}/4/1" for encoder in ENCODERS for order in ORDERS),
-    "lstm/second/4/5",
-    "cnn/second/4/5",
-    "lstm/second/16/1",
-    "cnn/second/16/1",
+    *(f"{encoder}/second/{size}" for encoder in ("cnn", "lstm") for size in ("16/1", "4/5")),
 )
 
 
@@ -170,7 +171,7 @@ JOINED = "input_projections.0.weight", "input_projections.0.bias"
 
 
 def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The learner's tensors, the LSTM's bias being the last column of its input weights, as the plain network has it."""
+    """The learner's tensors; the LSTM's bias is the last column of its input weights, as in the plain network."""
     weight, bias = (f"encoder.{name}" for name in JOINED)
     if bias not in tensors:
         return tensors
@@ -340,7 +341,7 @@ def compare(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
             workers[system], rows[system] = worker, {"error": error}
     times: dict[str, list[float]] = {system: [] for system in workers}
     begin = perf_counter()
-    while len(times["kshot"]) < 5 or (len(times["kshot"]) < 40 and perf_counter() - begin < arguments.seconds):
+    while (done := len(times["kshot"])) < 3 or (done < 40 and perf_counter() - begin < arguments.seconds):
         for system, worker in workers.items():
             times[system].append(worker.tell("step"))
     flop, best_peak = necessary_flop(case), peak(arguments.device, arguments.threads)
@@ -357,7 +358,7 @@ def compare(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     best = min((rows[system]["seconds"] for system in peers.LOOPS if system in rows), default=float("nan"))
     for row in rows.values():
         row["times_best_peer"] = best / row["seconds"]
-    return {"case": str(case), "gflop": flop, "peak": best_peak, "floor": flop / best_peak, "systems": rows}
+    return {"gflop": flop, "peak": best_peak, "floor": flop / best_peak, "systems": rows}
 
 
 def why_not(system: str, case: Case) -> str | None:
@@ -370,17 +371,18 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return (difference / sum(float(tensor.square().sum()) for tensor in other.values())) ** 0.5
 
 
-def show(figures: dict[str, Any]) -> None:
+def show(case: str, figures: dict[str, Any]) -> None:
     print(
-        f"{figures['case']}: {figures['gflop']:.1f} GFLOP, peak {figures['peak']:.0f} GFLOP/s, "
+        f"{case}: {figures['gflop']:.1f} GFLOP, peak {figures['peak']:.0f} GFLOP/s, "
         f"so {1e3 * figures['floor']:.0f} ms at least"
     )
     for system, row in figures["systems"].items():
         low, high = (1e3 * each for each in row["quartiles"])
         print(
-            f"  {system:22s} {1e3 * row['seconds']:7.0f} ms ({low:.0f} to {high:.0f})   {row['times_best_peer']:5.2f} x best peer"
-            f"   {row['memory_mb']:6.0f} MB   {row['gflop_per_second']:4.0f} GFLOP/s, {100 * row['share_of_peak']:3.0f}% of peak"
-            f"   error {row['error']:.0e}",
+            f"  {system:22s} {1e3 * row['seconds']:6.0f} ms ({low:.0f} to {high:.0f})  "
+            f"{row['times_best_peer']:5.2f} x best peer  {row['memory_mb']:5.0f} MB  "
+            f"{row['gflop_per_second']:4.0f} GFLOP/s, {100 * row['share_of_peak']:3.0f}% of peak  "
+            f"error {row['error']:.0e}",
             flush=True,
         )
 
@@ -389,16 +391,52 @@ def main() -> None:
     arguments = parse()
     cases = [Case.named(name) for name in arguments.cases]
     if arguments.work:
-        return work(cases[0], arguments.work, arguments)
-    figures = []
+        work(cases[0], arguments.work, arguments)
+        return
+    path = arguments.out / f"speed-{arguments.name}.json"
+    figures = json.loads(path.read_text(encoding="utf-8"))["cases"] if path.is_file() else {}
     for case in cases:
-        figures.append(compare(case, arguments))
-        show(figures[-1])
+        figures[str(case)] = compare(case, arguments)
+        show(str(case), figures[str(case)])
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
     whole = {"device": device, "threads": arguments.threads, "torch": torch.__version__, "cases": figures}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / f"speed-{arguments.name}.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    return None
+    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    if find_spec("matplotlib") is None:
+        print('No picture without matplotlib: pip install "kshot[report]".')
+    else:
+        draw(figures, path.with_suffix(".svg"))
+
+
+def draw(figures: dict[str, Any], path: Path) -> None:
+    """How many times as fast as the best peer each system is, case by case."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 0.9 + 0.75 * len(figures)))
+    height = 0.8 / len(SYSTEMS)
+    for number, system in enumerate(SYSTEMS):
+        here = [
+            (row, each["systems"][system]) for row, each in enumerate(figures.values()) if system in each["systems"]
+        ]
+        axes.barh(
+            [place + number * height for place, _ in here],
+            [row["times_best_peer"] for _, row in here],
+            height,
+            label=system,
+            color="0.75" if system in peers.LOOPS else None,
+            edgecolor="white",
+        )
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks([row + 0.4 for row in range(len(figures))], list(figures))
+    axes.invert_yaxis()
+    axes.set_xlabel("meta-steps per second, times those of the best peer (grey: the peers)")
+    handles, names = axes.get_legend_handles_labels()
+    axes.legend(handles[: len(KSHOT)], names[: len(KSHOT)], frameon=False, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
 
 
 def parse() -> argparse.Namespace:

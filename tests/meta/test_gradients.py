@@ -273,11 +273,8 @@ class _Plain(torch.nn.Module):
     def __init__(self, made: Learner) -> None:
         super().__init__()
         kind = type(made.encoder)
-        methods = {
-            name: getattr(kind, name)
-            for name in ("forward", "pool", "embed", "_directed", "_packed")
-            if hasattr(kind, name)
-        }
+        names = ("forward", "states", "pool", "embed", "distinct", "_packed")
+        methods = {name: getattr(kind, name) for name in names if hasattr(kind, name)}
         self.encoder = type("PlainEncoder", (torch.nn.Module,), methods)()
         for name, value in vars(deepcopy(made.encoder)).items():
             if name in ("_modules", "settings", "widths"):

@@ -109,14 +109,14 @@ def test_remembered_vectors_are_the_same_and_computed_once(monkeypatch: pytest.M
     with torch.no_grad():
         fresh = encode(network, texts)
     n_texts = 0
-    forward = network.forward
+    pooled = network.pooled
 
     def counting(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         nonlocal n_texts
         n_texts += len(ids)
-        return forward(ids, mask)
+        return pooled(ids, mask)
 
-    monkeypatch.setattr(network, "forward", counting)
+    monkeypatch.setattr(network, "pooled", counting)
     with network.remembering():
         torch.testing.assert_close(encode(network, texts), fresh)
         with network.remembering():

@@ -1,11 +1,94 @@
-"""Products of matrices against PyTorch's own."""
+"""Products by oneDNN, against the default library and float64."""
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from kshot.models.products import Kernels, fast_products, has_onednn, kernels, linear, packed
+from kshot.models import products
+from kshot.models.products import Kernels, Linear, explain, kernels, linear, multiplier, packed
+
+needs_onednn = pytest.mark.skipif(not products.has_onednn(), reason="this build of PyTorch has no oneDNN")
+CPU = torch.device("cpu")
+
+
+@needs_onednn
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("shape", [(25, 256, 600), (600, 256, 25), (2, 3, 4)])
+def test_product_of_any_layout(shape: tuple[int, int, int], turned: tuple[bool, bool]) -> None:
+    n, k, m = shape
+    a, b = (
+        torch.randn(k, rows).t() if flipped else torch.randn(rows, k)
+        for rows, flipped in zip((n, m), turned, strict=True)
+    )
+    with kernels("fast"):
+        product = multiplier()(a, b)
+    exact = a.double() @ b.double().t()
+    assert (product - exact).abs().max() < 1e-5 * exact.abs().max()
+
+
+def twice(layer: nn.Module, x: Tensor) -> list[Tensor]:
+    """A layer's output, its gradients, and the gradients of a function of these."""
+    tensors = [x, *layer.parameters()]
+    y = layer(x)
+    first = torch.autograd.grad(y.sin().sum(), tensors, create_graph=True)
+    torch.stack([each.cos().sum() for each in first]).sum().backward()
+    return [y, *first, *(tensor.grad for tensor in tensors if tensor.grad is not None)]
+
+
+@needs_onednn
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("foreign", [True, False])
+def test_linear_layer_and_both_its_derivatives(bias: bool, foreign: bool) -> None:
+    torch.manual_seed(0)
+    layer = (nn.Linear if foreign else Linear)(96, 128, bias=bias)
+    x = torch.randn(5, 20, 96)
+    results: dict[Kernels, list[Tensor]] = {}
+    for choice in ("plain", "fast"):
+        layer.zero_grad()
+        with kernels(choice, foreign=foreign):
+            results[choice] = twice(layer, x.clone().requires_grad_())
+        results[choice] = [each.detach().clone() for each in results[choice]]
+    with kernels("fast", foreign=foreign):
+        assert "_Linear" in str(layer(x).grad_fn.next_functions)
+    for fast, plain in zip(results["fast"], results["plain"], strict=True):
+        assert (fast - plain).abs().max() <= 1e-4 * plain.abs().max()
+
+
+@pytest.mark.parametrize(("advantage", "chosen"), [(2.2, "oneDNN"), (1.1, "PyTorch's default library")])
+def test_the_measurement_decides_and_says_so(advantage: float, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_advantage", lambda: advantage)
+    monkeypatch.setattr(products, "has_onednn", lambda: True)
+    assert explain("auto", CPU) == (
+        f"Encoders work with derivatives that are written out; {chosen} multiplies float32 matrices: "
+        f"oneDNN is {advantage} times as fast as the default here (kernels: auto)."
+    )
+    with kernels("auto"):
+        assert (multiplier() is products._multiply) == (chosen == "oneDNN")
+
+
+def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "has_onednn", lambda: True)
+    assert explain("plain", CPU) == "Encoders work by autograd and PyTorch's default library (kernels: plain)."
+    assert explain("fast", CPU) == (
+        "Encoders work with derivatives that are written out; "
+        "oneDNN multiplies float32 matrices: as told (kernels: fast)."
+    )
+    with kernels("plain"):
+        assert not products.written_out()
+        assert multiplier() is products._default_multiply
+        with kernels("fast"):
+            assert multiplier() is products._multiply
+        assert not products.written_out()
+    monkeypatch.setattr(products, "has_onednn", lambda: False)
+    assert explain("auto", CPU) == "Encoders work with derivatives that are written out (kernels: auto)."
+    with kernels("fast"):
+        assert multiplier() is products._default_multiply
+
+
+def test_the_measurement_is_of_both_libraries() -> None:
+    if products.has_onednn():
+        assert products._advantage() > 0
 
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (2, 3, 4), (0,)])
@@ -13,52 +96,30 @@ from kshot.models.products import Kernels, fast_products, has_onednn, kernels, l
 def test_a_product_is_pytorchs_own(shape: tuple[int, ...], bias: bool) -> None:
     x, weight = torch.randn(*shape, 33), torch.randn(17, 33)
     b = torch.randn(17) if bias else None
-    with torch.no_grad():
+    with torch.no_grad(), kernels("fast"):
         torch.testing.assert_close(linear(x, weight, b), F.linear(x, weight, b), rtol=1e-5, atol=1e-5)
-
-
-def test_what_is_not_contiguous_is_read_rightly() -> None:
-    x, weight = torch.randn(4, 9, 33).transpose(0, 1), torch.randn(33, 17).T
-    with torch.no_grad():
-        torch.testing.assert_close(linear(x, weight, None), F.linear(x, weight), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions_are_pytorchs(dtype: torch.dtype) -> None:
     x, weight = torch.randn(5, 33, dtype=dtype), torch.randn(17, 33, dtype=dtype)
-    assert torch.equal(linear(x, weight, None), F.linear(x, weight))
+    with kernels("fast"):
+        assert torch.equal(linear(x, weight, None), F.linear(x, weight))
 
 
 def test_autocast_decides_the_precision() -> None:
-    layer = nn.Linear(33, 17)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    layer = Linear(33, 17)
+    with torch.no_grad(), kernels("fast"), torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(5, 33)).dtype == torch.bfloat16
 
 
-def test_what_learns_has_both_derivatives() -> None:
-    layer, x = nn.Linear(4, 3).double(), torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradgradcheck(layer, x)
-    single = nn.Linear(4, 3)
-    single(torch.randn(5, 4)).sum().backward()
-    assert single.weight.grad is not None
-
-
-@pytest.mark.parametrize("choice", ["fast", "plain"])
-def test_layers_are_as_pytorchs_in_either_way(choice: Kernels) -> None:
-    layer, x = nn.Linear(192, 128), torch.randn(64, 192, requires_grad=True)
-    wanted = torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()])
-    with kernels(choice), fast_products():
-        found = torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()])
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-
-
+@needs_onednn
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("n_rows", [1, 3, 1_024, 1_500])
 def test_packed_weights_give_the_same_products(precision: torch.dtype, n_rows: int) -> None:
-    layer, x = nn.Linear(33, 17), torch.randn(n_rows, 33)
+    layer, x = Linear(33, 17), torch.randn(n_rows, 33)
     autocast = torch.autocast("cpu", precision, enabled=precision != torch.float32)
-    with torch.no_grad(), kernels("fast"), fast_products(), autocast:
+    with torch.no_grad(), kernels("fast"), autocast:
         plain = layer(x)
         with packed(nn.Sequential(layer), precision):
             ready = layer(x)
@@ -66,9 +127,10 @@ def test_packed_weights_give_the_same_products(precision: torch.dtype, n_rows: i
     torch.testing.assert_close(ready, plain)
 
 
+@needs_onednn
 def test_packed_weights_are_those_of_their_context() -> None:
-    layer, x = nn.Linear(33, 17), torch.randn(5, 33)
-    with torch.no_grad(), kernels("fast"), fast_products():
+    layer, x = Linear(33, 17), torch.randn(5, 33)
+    with torch.no_grad(), kernels("fast"):
         with packed(layer, torch.float32):
             before = layer(x)
             given = torch.func.functional_call(layer, {"weight": torch.zeros(17, 33)}, x)
@@ -80,19 +142,13 @@ def test_packed_weights_are_those_of_their_context() -> None:
 
 
 def test_nothing_is_packed_where_gradients_are_wanted() -> None:
-    layer, x = nn.Linear(33, 17), torch.randn(5, 33)
-    with kernels("fast"), fast_products(), packed(layer, torch.float32):
+    layer, x = Linear(33, 17), torch.randn(5, 33)
+    with kernels("fast"), packed(layer, torch.float32):
         layer(x).sum().backward()
     assert layer.weight.grad is not None
-
-
-def test_nothing_is_packed_where_the_plain_way_is_asked_for() -> None:
-    layer, x = nn.Linear(33, 17), torch.randn(5, 33)
-    with torch.no_grad(), kernels("plain"), fast_products(), packed(layer, torch.float32):
-        assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
 
 
 def test_this_pytorch_has_onednn() -> None:
     """PyTorch does not promise the operator: where it has gone, products are slower and no other test says so."""
     if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        assert has_onednn()
+        assert products.has_onednn()

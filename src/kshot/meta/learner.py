@@ -26,7 +26,7 @@ from kshot.models.encoder import (
     vector_keys,
     with_weights,
 )
-from kshot.models.products import Kernels, fast_products, kernels
+from kshot.models.products import Kernels, kernels
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Task, join
 
@@ -166,7 +166,9 @@ class Learner(nn.Module):
         """Where labels are tokens, the head's matrix product is as large as the encoder's, and is made as they are."""
         if not self.task.open:
             return nullcontext()
-        return fast_products() if self.precision == torch.float32 else torch.autocast(device.type, self.precision)
+        if self.precision == torch.float32:
+            return kernels(self.kernels, foreign=True)
+        return torch.autocast(device.type, self.precision)
 
     def scorer(self, state: State, batch: Batch, vectors: Tensor | None = None) -> Learned:
         """What scores the items of a batch, and others over the same texts, each text being encoded once."""
@@ -175,7 +177,7 @@ class Learner(nn.Module):
     def vectors(self, batch: Batch, state: State | None = None) -> Tensor:
         """Returns the vectors of a batch's texts or words, with the encoder's weights that a State holds."""
         weights = part_of(state, "encoder") if state else {}
-        with kernels(self.kernels):
+        with kernels(self.kernels, foreign=self.encoder.foreign):
             return encode(self.encoder, batch.texts, weights, self.precision, words=batch.words, given=batch.given)
 
     def known_vectors(self, batch: Batch, known: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from kshot.models.products import Linear
+
 _WEIGHTS = "model.safetensors"
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
@@ -149,7 +151,7 @@ class Layer(nn.Module):
         super().__init__()
         dim = config.hidden_size
         self.attention = nn.ModuleDict({"self": Attention(config), "output": Added(dim, config)})
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(dim, config.intermediate_size)})
+        self.intermediate = nn.ModuleDict({"dense": Linear(dim, config.intermediate_size)})
         self.output = Added(config.intermediate_size, config)
 
     def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
@@ -165,7 +167,7 @@ class Attention(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         dim = config.hidden_size
-        self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.query, self.key, self.value = Linear(dim, dim), Linear(dim, dim), Linear(dim, dim)
         self.n_heads, self.dropout = config.num_attention_heads, config.attention_probs_dropout_prob
 
     def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
@@ -182,7 +184,7 @@ class Added(nn.Module):
 
     def __init__(self, n_in: int, config: BertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(n_in, config.hidden_size)
+        self.dense = Linear(n_in, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 

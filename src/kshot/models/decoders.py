@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kshot.errors import KshotError
 from kshot.models.encoder import Encoder
+from kshot.models.products import Linear
 from kshot.models.scratch import LSTM, LSTMSettings, Transformer, TransformerSettings
 from kshot.models.vocabulary import END, Vocabulary
 from kshot.settings import Settings
@@ -138,6 +139,7 @@ class EncoderDecoder(Seq2Seq):
     """Layers of attention to what was said, attention to what is given, and a feed-forward network."""
 
     settings: EncoderDecoderSettings
+    foreign = False
     token_table = "source.embedding.weight"
 
     def __init__(self, settings: EncoderDecoderSettings, vocabulary: Vocabulary) -> None:
@@ -246,15 +248,15 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.n_heads = n_heads
         self.attention_norm = nn.LayerNorm(dim)
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.attention_output = nn.Linear(dim, dim)
+        self.query_key_value = Linear(dim, 3 * dim)
+        self.attention_output = Linear(dim, dim)
         self.cross_norm = nn.LayerNorm(dim)
-        self.cross_query = nn.Linear(dim, dim)
-        self.cross_key_value = nn.Linear(dim, 2 * dim)
-        self.cross_output = nn.Linear(dim, dim)
+        self.cross_query = Linear(dim, dim)
+        self.cross_key_value = Linear(dim, 2 * dim)
+        self.cross_output = Linear(dim, dim)
         self.feed_forward_norm = nn.LayerNorm(dim)
-        self.widen = nn.Linear(dim, 4 * dim)
-        self.narrow = nn.Linear(4 * dim, dim)
+        self.widen = Linear(dim, 4 * dim)
+        self.narrow = Linear(4 * dim, dim)
         self.dropout = nn.Dropout(dropout)
 
     def given(self, states: Tensor) -> tuple[Tensor, Tensor]:

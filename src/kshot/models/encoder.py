@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kshot.models.products import fast_products, packed
+from kshot.models.products import packed
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
-_TOKENS_PER_CALL = {"cpu": 1_024, "cuda": 32_768}  # on a CPU, what stays in its caches is fastest
 _CALL_OVERHEAD = 48  # what one more call costs, in tokens
 _TOKENS_TO_PACK = 8_192  # from here on it pays to lay out the weights first
 
@@ -29,12 +28,16 @@ class Encoder(nn.Module, ABC):
         vocabulary: What its token numbers mean.
         settings: What rebuilds it, weights aside.
         token_table: The name of the parameter that holds a row for each token.
+        foreign: Whether its layers are another library's.
+        tokens_per_call: How many tokens go through it at once on a CPU; what stays in the caches is fastest.
     """
 
     dim: int
     vocabulary: Vocabulary
     settings: Settings
     token_table: str
+    foreign: bool = True
+    tokens_per_call: int = 1_024
 
     @abstractmethod
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -202,11 +205,10 @@ def _encode(
     many = not weights and int(lengths.sum()) >= _TOKENS_TO_PACK and not torch.is_grad_enabled()
     # One context around all calls, so that the weights are cast and laid out once.
     with (
-        fast_products(),
         torch.autocast(device.type, precision, enabled=precision != torch.float32),
         packed(encoder, precision) if many else nullcontext(),
     ):
-        for call in plan_calls(lengths, _TOKENS_PER_CALL.get(device.type, 16_384)):
+        for call in plan_calls(lengths, encoder.tokens_per_call if device.type == "cpu" else 32_768):
             padded = [pad([each[i] for i in call], encoder.vocabulary.pad_id) for each in read]
             tensors = tuple(tensor.to(device) for pair in padded for tensor in pair)
             outputs = functional_call(network, own, tensors) if weights else network(*tensors)

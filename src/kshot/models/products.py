@@ -10,9 +10,8 @@ The derivatives are products again, so they can be differentiated any number of 
 nothing learns, the weights are laid out once as oneDNN has them.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from time import perf_counter
@@ -32,7 +31,6 @@ Multiply = Callable[[Tensor, Tensor], Tensor]
 
 _Packed = dict[int, tuple[Tensor, Tensor | None]]
 
-_LOG = logging.getLogger(__name__)
 _KERNELS: ContextVar[Kernels] = ContextVar("kernels", default="auto")
 _PACKED: ContextVar[_Packed | None] = ContextVar("packed", default=None)
 _PACKED_ROWS = 1_024  # what packed weights are laid out for; any number of rows may be multiplied
@@ -41,30 +39,31 @@ _LEAST_WORK = 500_000  # multiplications below which the call costs more than th
 
 
 @contextmanager
-def kernels(choice: Kernels) -> Iterator[None]:
-    """Encoders work in a chosen way in this context."""
+def kernels(choice: Kernels, *, foreign: bool = False) -> Iterator[None]:
+    """Encoders work in a chosen way in this context, and so do the derivatives of what was computed in it.
+
+    Args:
+        choice: See `Kernels`.
+        foreign: Whether linear layers that are not of the class `Linear` are to take part, too.
+    """
     before = _KERNELS.set(choice)
     try:
-        yield
+        with _LinearMode() if foreign and _uses_onednn() else nullcontext():
+            yield
     finally:
         _KERNELS.reset(before)
 
 
-def fast_products() -> AbstractContextManager[None]:
-    """A context in which linear layers multiply by the faster library, and so do their derivatives."""
-    return _LinearMode() if written_out() and _takes_onednn() else nullcontext()
-
-
 @contextmanager
 def packed(module: nn.Module, precision: torch.dtype) -> Iterator[None]:
-    """Lays the weights of a module's linear layers out once, as oneDNN has them, for many products without gradients.
+    """Lays the weights of a module's layers out once, as oneDNN has them, for many products without gradients.
 
-    Of effect inside `fast_products`. Worth a tenth in float32 and a quarter in bfloat16, from some thousands of rows
-    on. The weights must not change inside; layers that are given other tensors use those.
+    Worth a tenth in float32 and a quarter in bfloat16, from some thousands of rows on. The weights must not change
+    inside; layers that are given other tensors use those.
     """
     ready: _Packed = {}
-    if written_out() and _takes_onednn() and not torch.is_grad_enabled():
-        for layer in (each for each in module.modules() if type(each) is nn.Linear):
+    if _uses_onednn() and not torch.is_grad_enabled():
+        for layer in (each for each in module.modules() if isinstance(each, Linear)):
             if layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
                 weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(precision), _PACKED_ROWS)
                 ready[id(layer.weight)] = weight, None if layer.bias is None else layer.bias.detach().to(precision)
@@ -75,6 +74,19 @@ def packed(module: nn.Module, precision: torch.dtype) -> Iterator[None]:
         _PACKED.reset(before)
 
 
+def explain(choice: Kernels, device: torch.device) -> str:
+    """One line for people on how encoders will work, and why."""
+    if choice == "plain":
+        return "Encoders work by autograd and PyTorch's default library (kernels: plain)."
+    written = "Encoders work with derivatives that are written out"
+    if device.type != "cpu" or not has_onednn():
+        return f"{written} (kernels: {choice})."
+    with kernels(choice):
+        chosen = "oneDNN" if _uses_onednn() else "PyTorch's default library"
+    why = f"oneDNN is {_advantage():.1f} times as fast as the default here" if choice == "auto" else "as told"
+    return f"{written}; {chosen} multiplies float32 matrices: {why} (kernels: {choice})."
+
+
 def written_out() -> bool:
     """Whether encoders take the derivatives that are written out."""
     return _KERNELS.get() != "plain"
@@ -82,7 +94,7 @@ def written_out() -> bool:
 
 def multiplier() -> Multiply:
     """What multiplies matrices here; the second is brought to the precision of `product_type` before."""
-    return _multiply if written_out() and _takes_onednn() else _default_multiply
+    return _multiply if _uses_onednn() else _default_multiply
 
 
 def product_type(tensor: Tensor) -> torch.dtype:
@@ -92,14 +104,26 @@ def product_type(tensor: Tensor) -> torch.dtype:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Returns x w' + b by oneDNN where it can, differentiable any number of times: (..., k), (m, k), (m,) -> (..., m)."""
+    """Returns x w' + b by the library that is chosen: (..., k), (m, k), (m,) -> (..., m)."""
     ready = (_PACKED.get() or {}).get(id(weight))
     if ready is not None:
         return _onednn(x.to(ready[0].dtype), *ready)
-    if not _suits_onednn(x, weight) or torch.is_autocast_enabled("cpu"):
+    by_onednn = _uses_onednn() and not torch.is_autocast_enabled("cpu")
+    return _linear(x, weight, bias) if by_onednn else F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """A linear layer whose products are done by the library that is chosen."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The same by oneDNN, where the product is of the kind that it does faster; differentiable any number of times."""
+    if not _suits_onednn(x, weight):
         return F.linear(x, weight, bias)
-    rows = x.reshape(-1, x.shape[-1])
-    product: Tensor = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+    product: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
     return product.view(*x.shape[:-1], weight.shape[0])
 
 
@@ -117,8 +141,8 @@ class _Linear(torch.autograd.Function):
         [g] = gradients
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
-            linear(g, weight.t()) if of_x else None,
-            linear(g.t(), x.t()) if of_weight else None,
+            _linear(g, weight.t(), None) if of_x else None,
+            _linear(g.t(), x.t(), None) if of_weight else None,
             g.sum(dim=0) if of_bias else None,
         )
 
@@ -156,20 +180,26 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
+def _uses_onednn() -> bool:
+    match _KERNELS.get():
+        case "plain":
+            return False
+        case "fast":
+            return has_onednn()
+        case "auto":
+            return has_onednn() and _advantage() > _WORTH_IT
+
+
 @cache
 def has_onednn() -> bool:
     """Whether this build of PyTorch has oneDNN's product for CPUs."""
-    built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return built and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def _takes_onednn() -> bool:
-    return has_onednn() and (_KERNELS.get() == "fast" or _onednn_is_faster())
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(available) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 @cache
-def _onednn_is_faster() -> bool:
-    """Times a product of a usual size with both libraries, in turn, and compares the best of each."""
+def _advantage() -> float:
+    """How many times as fast as the default library oneDNN is: the best of each, timed in turn, once in a process."""
     with torch.no_grad():
         a, b = torch.ones(256, 256), torch.ones(512, 256)
         ways: list[Callable[[], Tensor]] = [lambda: a @ b.t(), lambda: _onednn(a, b, None)]
@@ -179,10 +209,4 @@ def _onednn_is_faster() -> bool:
                 begin = perf_counter()
                 way()
                 seconds[number] = min(seconds[number], perf_counter() - begin)
-    ratio = seconds[0] / seconds[1]
-    _LOG.info(
-        "Products of float32 matrices by %s: oneDNN is %.1f times as fast here.",
-        "oneDNN" if ratio > _WORTH_IT else "PyTorch's default library",
-        ratio,
-    )
-    return ratio > _WORTH_IT
+    return seconds[0] / seconds[1]

@@ -17,25 +17,27 @@ The derivatives of a step, which are known for all steps once the recurrence has
     a_i = g i (1-i)      a_f = c_{t-1} f (1-f)      a_g = i (1-g^2)              of c_t with respect to z_t
     a_o = tanh(c_t) o (1-o)                         d = o (1 - tanh(c_t)^2)      of h_t with respect to z_t and c_t
 
-Backward (x^ is the derivative of the loss with respect to x, l_h, l_c, l_z what reaches h, c and z from outside):
+Backward (x^ is the derivative of the loss with respect to x; l_h, l_c, l_z what reaches h, c and z from outside):
 
-    h^_t = l_h + z^_{t+1} U       c^_t = l_c + d h^_t + f_{t+1} c^_{t+1}      z^_t = l_z + (a_i c^, a_f c^, a_g c^, a_o h^)
-    p^_t = z^_t                   U^ = sum_t z^_t' h_{t-1}
+    h^_t = l_h + z^_{t+1} U    c^_t = l_c + d h^_t + f_{t+1} c^_{t+1}    z^_t = l_z + (a_i c^, a_f c^, a_g c^, a_o h^)
+    p^_t = z^_t                  U^ = sum_t z^_t' h_{t-1}
 
-Backward of that, given q and V, the derivatives of a second loss with respect to p^ and U^. Since p^ and U^ are linear in l_h, so is
-<q, p^> + <V, U^> = <l_h, h*>, where x* is how x changes when p and U change by q and V:
+Backward of that, given q and V, the derivatives of a second loss with respect to p^ and U^. Since p^ and U^ are linear
+in l_h, so is  <q, p^> + <V, U^> = <l_h, h*>,  where x* is how x changes when p and U change by q and V:
 
-    z*_t = q_t + h_{t-1} V' + h*_{t-1} U'     c*_t = f c*_{t-1} + a_i z*_i + a_f z*_f + a_g z*_g     h*_t = d c*_t + a_o z*_o
+    z*_t = q_t + h_{t-1} V' + h*_{t-1} U'
+    c*_t = f c*_{t-1} + a_i z*_i + a_f z*_f + a_g z*_g
+    h*_t = d c*_t + a_o z*_o
 
-So the derivative with respect to l_h is h*. Those with respect to U where it stands in h^_t, and to the gates, c and h where they stand
-in the derivatives of a step and in U^, are
+So the derivative with respect to l_h is h*. Those with respect to U where it stands in h^_t, and to h, c and the gates
+where they stand in U^ and in the derivatives of a step, are
 
-    U:  sum_t z^_t' h*_{t-1}          h_t:  z^_{t+1} V
+    U:  sum_t z^_t' h*_{t-1}                        h:  z^_{t+1} V
     i:  c^ (g (1-2i) z*_i + (1-g^2) z*_g)           f:  c^ (c_{t-1} (1-2f) z*_f + c*_{t-1})
     g:  c^ (i (1-i) z*_i - 2 i g z*_g)              o:  h^ (tanh(c) (1-2o) z*_o + (1 - tanh(c)^2) c*)
     c:  h^ (1 - tanh(c)^2) (o (1-o) z*_o - 2 o tanh(c) c*)  +  c^_{t+1} f_{t+1} (1-f_{t+1}) z*_{f,t+1}
 
-The last of them reach p and U through the backward recurrence again, as l_h, l_c and l_z, together with whatever else
+All but the first reach p and U through the backward recurrence again, as l_h, l_c and l_z, together with whatever else
 reaches h: one recurrence serves both (Pearlmutter 1994, Fast exact multiplication by the Hessian, section 3).
 """
 
@@ -49,6 +51,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kshot.errors import KshotError
 from kshot.models.products import Multiply, multiplier, product_type
 
 
@@ -64,9 +67,8 @@ def lstm(p: Tensor, recurrent: Tensor, counts: Sequence[int]) -> Tensor:
         The hidden states, (sum of n_t, h).
     """
     hidden: Tensor
-    hidden, *_ = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        p, recurrent, tuple(counts), multiplier(), product_type(recurrent)
-    )
+    how = list(counts), multiplier(), product_type(recurrent)
+    hidden, *_ = _Recurrence.apply(p, recurrent, *how)  # type: ignore[no-untyped-call]
     return hidden
 
 
@@ -75,7 +77,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, p: Tensor, recurrent: Tensor, counts: tuple[int, ...], multiply: Multiply, dtype: torch.dtype
+        ctx: Any, p: Tensor, recurrent: Tensor, counts: list[int], multiply: Multiply, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, Tensor]:
         run = _run(p, recurrent, counts, multiply, dtype)
         outputs = run.hidden.view_as(run.hidden), run.cell.view_as(run.cell), run.gates.view_as(run.gates)
@@ -104,13 +106,15 @@ class _Backward(torch.autograd.Function):
         *outputs: Tensor,
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(recurrent)
-        ctx.run = run
+        ctx.run, ctx.is_second = run, of_gates is not None
         ctx.adjoint = adjoint = _adjoint(run, recurrent, of_hidden, of_cell, of_gates)
         return adjoint.gates.view_as(adjoint.gates), _product(run, adjoint.gates, run.before)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, q: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.is_second:
+            raise KshotError('An LSTM can be differentiated twice, not three times, unless kernels is "plain".')
         [recurrent] = ctx.saved_tensors
         run, adjoint = ctx.run, ctx.adjoint
         change = _tangent(run, recurrent, q, v)
@@ -132,7 +136,7 @@ class _Run:
         hidden: h, (N, h).
     """
 
-    counts: tuple[int, ...]
+    counts: list[int]
     multiply: Multiply
     dtype: torch.dtype
     gates: Tensor
@@ -141,22 +145,30 @@ class _Run:
     hidden: Tensor
 
     @cached_property
+    def slopes(self) -> Tensor:
+        """The derivatives of i, f, g, o with respect to z, (N, 4 h)."""
+        slopes = torch.addcmul(self.gates, self.gates, self.gates, value=-1.0)
+        _, _, g, _ = self.gates.chunk(4, dim=1)
+        torch.mul(g, g, out=slopes.chunk(4, dim=1)[2]).neg_().add_(1.0)
+        return slopes
+
+    @cached_property
     def of_cell(self) -> Tensor:
         """a_i, a_f, a_g, (N, 3, h)."""
-        i, f, g, _ = self.gates.chunk(4, dim=1)
-        return torch.stack([g * _slope(i), self.previous(self.cell) * _slope(f), i * (1 - g * g)], dim=1)
+        i, _, g, _ = self.gates.chunk(4, dim=1)
+        of_i, of_f, of_g, _ = self.slopes.chunk(4, dim=1)
+        return torch.stack([g * of_i, self.previous(self.cell) * of_f, i * of_g], dim=1)
 
     @cached_property
     def of_hidden(self) -> tuple[Tensor, Tensor]:
         """a_o and d, (N, h) each."""
-        o = self.gates.chunk(4, dim=1)[3]
-        return self.squashed * _slope(o), o * (1 - self.squashed * self.squashed)
+        o, of_o = self.gates.chunk(4, dim=1)[3], self.slopes.chunk(4, dim=1)[3]
+        return self.squashed * of_o, o * self.squashed_slope
 
     @cached_property
-    def slopes(self) -> Tensor:
-        """The derivatives of i, f, g, o with respect to z, (N, 4 h)."""
-        i, f, g, o = self.gates.chunk(4, dim=1)
-        return torch.cat([_slope(i), _slope(f), 1 - g * g, _slope(o)], dim=1)
+    def squashed_slope(self) -> Tensor:
+        """The derivative of tanh(c), (N, h)."""
+        return 1 - self.squashed * self.squashed
 
     @cached_property
     def before(self) -> Tensor:
@@ -201,12 +213,7 @@ def _product(run: _Run, gates: Tensor, hidden: Tensor) -> Tensor:
     return run.multiply(gates.t(), hidden.t().to(run.dtype))
 
 
-def _slope(x: Tensor) -> Tensor:
-    """The derivative of the logistic function where it is x."""
-    return x * (1 - x)
-
-
-def _run(p: Tensor, recurrent: Tensor, counts: tuple[int, ...], multiply: Multiply, dtype: torch.dtype) -> _Run:
+def _run(p: Tensor, recurrent: Tensor, counts: list[int], multiply: Multiply, dtype: torch.dtype) -> _Run:
     """z_t, i, f, g, o, c_t, h_t for t = 0, 1, ..."""
     size = recurrent.shape[1]
     # tanh(x) = 2 logistic(2 x) - 1, and the logistic function is several times as fast.
@@ -217,7 +224,7 @@ def _run(p: Tensor, recurrent: Tensor, counts: tuple[int, ...], multiply: Multip
     cell, squashed, hidden = (gates.new_empty(len(p), size) for _ in range(3))
     before: tuple[Tensor, Tensor] | None = None
     for z, i, f, g, o, c, th, h in zip(
-        *(x.split(counts) for x in (gates, *gates.chunk(4, dim=1), cell, squashed, hidden)), strict=True
+        *(torch.split(x, counts) for x in (gates, *gates.chunk(4, dim=1), cell, squashed, hidden)), strict=True
     ):
         if before is not None:
             h_before, c_before = (x[: len(z)] for x in before)
@@ -242,10 +249,12 @@ def _adjoint(
     hidden = torch.zeros_like(run.hidden) if of_hidden is None else of_hidden.clone()
     cell = torch.zeros_like(run.cell) if of_cell is None else of_cell.clone()
     gates = torch.zeros_like(run.gates) if of_gates is None else of_gates * run.slopes
-    to_cell, to_hidden = gates[:, : 3 * size].unflatten(1, (3, size)), gates[:, 3 * size :]
+    to_cell, to_hidden = gates[:, : 3 * size].view(-1, 3, size), gates[:, 3 * size :]
     whole = (gates, to_cell, to_hidden, cell, hidden, run.of_cell, *run.of_hidden, run.gates[:, size : 2 * size])
     after: tuple[Tensor, Tensor, Tensor] | None = None
-    for z, z_c, z_h, c, h, a_c, a_o, d, f in reversed(list(zip(*(x.split(run.counts) for x in whole), strict=True))):
+    for z, z_c, z_h, c, h, a_c, a_o, d, f in reversed(
+        list(zip(*(torch.split(x, run.counts) for x in whole), strict=True))
+    ):
         if after is not None:
             z_after, c_after, f_after = after
             h[: len(z_after)] += run.multiply(z_after, u)
@@ -264,10 +273,10 @@ def _tangent(run: _Run, recurrent: Tensor, q: Tensor, v: Tensor) -> _Change:
     size = recurrent.shape[1]
     gates = run.multiply(run.before, v.to(run.dtype)).add_(q)
     cell, hidden = torch.empty_like(run.cell), torch.empty_like(run.hidden)
-    to_cell, to_hidden = gates[:, : 3 * size].unflatten(1, (3, size)), gates[:, 3 * size :]
+    to_cell, to_hidden = gates[:, : 3 * size].view(-1, 3, size), gates[:, 3 * size :]
     whole = (gates, to_cell, to_hidden, cell, hidden, run.of_cell, *run.of_hidden, run.gates[:, size : 2 * size])
     before: tuple[Tensor, Tensor] | None = None
-    for z, z_c, z_h, c, h, a_c, a_o, d, f in zip(*(x.split(run.counts) for x in whole), strict=True):
+    for z, z_c, z_h, c, h, a_c, a_o, d, f in zip(*(torch.split(x, run.counts) for x in whole), strict=True):
         if before is not None:
             h_before, c_before = (x[: len(z)] for x in before)
             z += run.multiply(h_before, u)
@@ -282,15 +291,16 @@ def _tangent(run: _Run, recurrent: Tensor, q: Tensor, v: Tensor) -> _Change:
 def _second(run: _Run, change: _Change, adjoint: _Change, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The derivatives with respect to h, c and the gates where they stand in the derivatives of a step and in U^."""
     i, f, g, o = run.gates.chunk(4, dim=1)
+    i_slope, f_slope, g_slope, o_slope = run.slopes.chunk(4, dim=1)
     z_i, z_f, z_g, z_o = change.gates.chunk(4, dim=1)
-    t, t_slope = run.squashed, 1 - run.squashed * run.squashed
     gates = torch.empty_like(run.gates)
     of_i, of_f, of_g, of_o = gates.chunk(4, dim=1)
-    torch.addcmul((1 - g * g) * z_g, g * (1 - 2 * i), z_i, out=of_i).mul_(adjoint.cell)
+    torch.addcmul(g_slope * z_g, g * (1 - 2 * i), z_i, out=of_i).mul_(adjoint.cell)
     torch.addcmul(run.previous(change.cell), run.previous(run.cell) * (1 - 2 * f), z_f, out=of_f).mul_(adjoint.cell)
-    torch.addcmul(_slope(i) * z_i, i * g, z_g, value=-2, out=of_g).mul_(adjoint.cell)
-    torch.addcmul(t_slope * change.cell, t * (1 - 2 * o), z_o, out=of_o).mul_(adjoint.hidden)
-    cell = torch.addcmul(_slope(o) * z_o, o * t, change.cell, value=-2).mul_(t_slope).mul_(adjoint.hidden)
-    cell += run.following(adjoint.cell * _slope(f) * z_f)
+    torch.addcmul(i_slope * z_i, i * g, z_g, value=-2, out=of_g).mul_(adjoint.cell)
+    torch.addcmul(run.squashed_slope * change.cell, run.squashed * (1 - 2 * o), z_o, out=of_o).mul_(adjoint.hidden)
+    cell = torch.addcmul(o_slope * z_o, o * run.squashed, change.cell, value=-2)
+    cell = cell.mul_(run.squashed_slope).mul_(adjoint.hidden)
+    cell += run.following(adjoint.cell * f_slope * z_f)
     hidden = run.following(run.multiply(adjoint.gates, v.to(run.dtype).t()))
     return hidden, cell, gates

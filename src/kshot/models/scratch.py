@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kshot.errors import KshotError
 from kshot.models.encoder import Encoder
-from kshot.models.products import written_out
+from kshot.models.products import Linear, written_out
 from kshot.models.recurrence import lstm
 from kshot.models.spelling import Spelling
 from kshot.models.vocabulary import SpelledVocabulary, Vocabulary
@@ -109,6 +109,7 @@ class _Embedded(Encoder):
 
     settings: ScratchSettings
     token_table = "embedding.weight"
+    foreign = False
 
     def __init__(self, settings: ScratchSettings, vocabulary: Vocabulary, table: Tensor | None) -> None:
         super().__init__()
@@ -141,6 +142,22 @@ class _Embedded(Encoder):
         """Vectors after dropout, zero where there is no token, (n, length, input_dim)."""
         kept: Tensor = self.dropout(vectors) * mask.unsqueeze(-1)
         return kept
+
+    def distinct(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The vector of each distinct token once, so that what a layer makes of a token is computed once.
+
+        With dropout every place has a vector of its own.
+
+        Returns:
+            Vectors, (n_vectors, embedding_dim), and which of them stands at each place, (n_texts, length).
+        """
+        if self.training and self.settings.dropout:
+            everywhere = torch.arange(ids.numel(), device=ids.device).view_as(ids)
+            return self.embed(self.embedding(ids), mask).flatten(0, 1), everywhere
+                ids.numel(), device=ids.device
+            ).view_as(ids)
+        tokens, places = torch.unique(ids, return_inverse=True)
+        return self.embedding(tokens), places
 
     def architecture(self) -> dict[str, object]:
         return {"n_tokens": self.embedding.num_embeddings, "embedding_dim": self.embedding.embedding_dim}
@@ -183,6 +200,8 @@ class CNN(_Embedded):
     shorter than a window.
     """
 
+    tokens_per_call = 4_096  # the more tokens, the more of them are the same
+
     def __init__(self, settings: CNNSettings, vocabulary: Vocabulary, table: Tensor | None = None) -> None:
         super().__init__(settings, vocabulary, table)
         d = self.input_dim
@@ -204,12 +223,7 @@ class CNN(_Embedded):
     def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
         if not written_out() or self.spelling is not None:
             return super().pooled(ids, mask)
-        if self.training and self.settings.dropout:  # every place has a vector of its own
-            vectors = self.embed(self.embedding(ids), mask).flatten(0, 1)
-            tokens = torch.arange(ids.numel(), device=ids.device).view_as(ids)
-        else:
-            distinct, tokens = ids.unique(return_inverse=True)
-            vectors = self.embedding(distinct)
+        vectors, tokens = self.distinct(ids, mask)
         filters, biases = zip(*((each.weight, each.bias) for each in self.convolutions), strict=True)
         return window_maxima(vectors, tokens, mask, filters, biases)
 
@@ -222,14 +236,16 @@ class LSTM(_Embedded):
     The input is projected for all time steps in one matrix product.
     """
 
+    tokens_per_call = 4_096  # the more texts, the larger the products of a time step
+
     settings: LSTMSettings
 
     def __init__(self, settings: LSTMSettings, vocabulary: Vocabulary, table: Tensor | None = None) -> None:
         super().__init__(settings, vocabulary, table)
         d, h = self.input_dim, settings.hidden_dim
         n_directions = 2 if settings.bidirectional else 1
-        projections = [nn.Linear(d, 4 * h) for _ in range(n_directions)]
-        recurrences = [nn.Linear(h, 4 * h, bias=False) for _ in range(n_directions)]
+        projections = [Linear(d, 4 * h) for _ in range(n_directions)]
+        recurrences = [Linear(h, 4 * h, bias=False) for _ in range(n_directions)]
         for module in (*projections, *recurrences):
             nn.init.uniform_(module.weight, -1 / math.sqrt(h), 1 / math.sqrt(h))
         for module in projections:
@@ -239,44 +255,48 @@ class LSTM(_Embedded):
         self.recurrences = nn.ModuleList(recurrences)
         self.dim = h * n_directions
 
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if not written_out() or self.spelling is not None:
+            return super().forward(ids, mask)
+        packed = self._packed(ids, mask)
+        whole = [h.new_zeros(mask.numel(), h.shape[1]).index_copy(0, places, h) for h, places in packed]
+        return torch.cat([states.view(*mask.shape, -1) for states in whole], dim=-1)
+
     def states(self, x: Tensor, mask: Tensor) -> Tensor:
-        directions = [self._directed(x, mask, direction) for direction in range(len(self.recurrences))]
+        directions = [self._run(x, mask, direction) for direction in range(len(self.recurrences))]
         return torch.cat(directions, dim=-1)  # (n, L, dim)
 
     def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
         if not written_out() or self.spelling is not None or self.settings.pooling != "last":
             return super().pooled(ids, mask)
-        x, n_texts, lengths = self.embed(self.embedding(ids), mask), len(ids), mask.sum(dim=1)
-        ends = torch.arange(n_texts, device=ids.device) * ids.shape[1]  # where a text begins, and ends
+        first = torch.arange(len(ids), device=ids.device) * ids.shape[1]
+        ends = first + mask.sum(dim=1) - 1, first  # where each direction ends, in the texts laid end to end
         last = []
-        for direction in range(len(self.recurrences)):
-            states, places = self._packed(x, mask, direction)
+        for (states, places), end in zip(self._packed(ids, mask), ends, strict=False):
             at = places.new_zeros(mask.numel()).index_copy(0, places, torch.arange(len(places), device=ids.device))
-            last.append(states[at[ends if direction == 1 else ends + lengths - 1]])
+            last.append(states[at[end]])
         return torch.cat(last, dim=-1)
 
-    def _directed(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
-        """The states of one direction: (n, L, d) -> (n, L, h), zero where there is no token if written out."""
-        if not written_out():
-            return self._run(x, mask, direction)
-        states, places = self._packed(x, mask, direction)
-        return states.new_zeros(mask.numel(), states.shape[1]).index_copy(0, places, states).view(*mask.shape, -1)
-
-    def _packed(self, x: Tensor, mask: Tensor, direction: int) -> tuple[Tensor, Tensor]:
+    def _packed(self, ids: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
         """As `_run`, with derivatives that are written out, and nothing computed where there is no token.
 
         Returns:
-            The states of the tokens, (n_tokens, h), and where in the texts laid end to end they are, (n_tokens,).
+            For each direction the states of the tokens, (n_tokens, h), and where in the texts laid end to end they are,
+            (n_tokens,).
         """
-        n, length, d = x.shape
+        vectors, tokens = self.distinct(ids, mask)
         lengths = mask.sum(dim=1)
         longest_first = torch.argsort(lengths, descending=True, stable=True)
         counts = [int(count) for count in mask.sum(dim=0).tolist() if count]  # texts at each time step
         rows = torch.cat([longest_first[:count] for count in counts])
-        times = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(x.device)
-        places = rows * length + (lengths[rows] - 1 - times if direction == 1 else times)
-        p = self.input_projections[direction](x.reshape(n * length, d).index_select(0, places))  # (n_tokens, 4h)
-        return lstm(p, self.recurrences[direction].weight, counts), places
+        times = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(ids.device)
+        packed = []
+        for direction, (project, recur) in enumerate(zip(self.input_projections, self.recurrences, strict=True)):
+            assert isinstance(recur.weight, Tensor)
+            places = rows * ids.shape[1] + (lengths[rows] - 1 - times if direction == 1 else times)
+            p = F.embedding(tokens.flatten()[places], project(vectors))  # (n_tokens, 4h)
+            packed.append((lstm(p, recur.weight, counts), places))
+        return packed
 
     def _run(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:
         gates = self.input_projections[direction](x).unbind(1)  # L of (n, 4h): input, forget, cell, output
@@ -315,7 +335,7 @@ class Transformer(_Embedded):
         if d % settings.n_heads:
             raise KshotError(f"model_dim {d} is not a multiple of n_heads {settings.n_heads}; choose one that is.")
         given = self.input_dim
-        self.project = nn.Identity() if given == d else nn.Linear(given, d, bias=False)
+        self.project = nn.Identity() if given == d else Linear(given, d, bias=False)
         self.position = nn.Embedding(settings.max_length, d)
         nn.init.normal_(self.position.weight, std=0.02)
         if table is None:
@@ -345,11 +365,11 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.n_heads = n_heads
         self.attention_norm = nn.LayerNorm(dim)
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.output = nn.Linear(dim, dim)
+        self.query_key_value = Linear(dim, 3 * dim)
+        self.output = Linear(dim, dim)
         self.feed_forward_norm = nn.LayerNorm(dim)
-        self.widen = nn.Linear(dim, 4 * dim)
-        self.narrow = nn.Linear(4 * dim, dim)
+        self.widen = Linear(dim, 4 * dim)
+        self.narrow = Linear(4 * dim, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, attend: Tensor) -> Tensor:

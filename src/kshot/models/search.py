@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kshot.models.decoders import Seq2Seq
 from kshot.models.encoder import pad, plan_calls
-from kshot.models.products import fast_products
+from kshot.models.products import kernels
 from kshot.models.utf8 import WHOLE, Characters
 from kshot.models.vocabulary import TokenIds
 from kshot.settings import Settings
@@ -105,7 +105,7 @@ def search(
     """
     lengths = np.array([len(each) for each in given], dtype=np.int64)
     found: dict[int, Hypothesis] = {}
-    with torch.no_grad(), fast_products():
+    with torch.no_grad(), kernels("auto", foreign=True):  # the head's product is the largest
         for call in plan_calls(lengths, max(1, _TOKENS_PER_CALL // settings.beam)):
             searching = _Search(network, scores, [given[i] for i in call], settings, characters)
             found |= zip(call.tolist(), searching.run(), strict=True)

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kshot.models.products import linear
+
 
 def window_maxima(
     vectors: Tensor, tokens: Tensor, mask: Tensor, filters: Sequence[Tensor], biases: Sequence[Tensor]
@@ -34,40 +36,25 @@ def window_maxima(
     Returns:
         One row for each text, the widths side by side, (n, sum of m).
     """
-    nothing = len(vectors)
+    nothing, n_filters, widths = len(vectors), len(biases[0]), [w.shape[2] for w in filters]
     vectors = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])  # of places without a token
     tokens = tokens.masked_fill(~mask, nothing)
-    n_filters = len(biases[0])
     columns = torch.cat([w.permute(2, 0, 1).flatten(0, 1) for w in filters])  # (n_offsets * m, d)
-    y = F.linear(vectors, columns).to(vectors.dtype)  # (n_vectors + 1, n_offsets * m)
-    places, first = [], 0
-    for w in filters:
-        width = w.shape[2]
+    y = linear(vectors, columns).to(vectors.dtype).view(-1, n_filters)  # ((n_vectors + 1) * n_offsets, m)
+    offsets = torch.arange(sum(widths), device=y.device)
+    rows = []
+    for width, own in zip(widths, torch.split(offsets, widths), strict=True):
         around = F.pad(tokens, ((width - 1) // 2, width // 2), value=nothing)  # (n, L + width - 1)
-        parts = y.detach()[:, first : first + width * n_filters].split(n_filters, dim=1)
-        places.append(_winning_places(parts, around, mask) * y.shape[1] + first + _columns(width, n_filters, y.device))
-        first += width * n_filters
-    chosen = y.flatten().gather(0, torch.cat(places).flatten()).view(-1, len(tokens), n_filters)
-    sums = [part.sum(dim=0) + b for part, b in zip(chosen.split([w.shape[2] for w in filters]), biases, strict=True)]
+        windows = around.unfold(1, width, 1) * len(offsets) + own  # (n, L, width): rows of y
+        winners = _winners(y.detach(), windows, mask).unsqueeze(-1)  # (n, m, 1)
+        rows.append(windows.gather(1, winners.expand(-1, -1, width)))  # (n, m, width)
+    places = torch.cat(rows, dim=-1) * n_filters + torch.arange(n_filters, device=y.device).unsqueeze(-1)
+    parts = y.flatten().gather(0, places.flatten()).view(places.shape)  # (n, m, n_offsets)
+    sums = [part.sum(dim=-1) + b for part, b in zip(torch.split(parts, widths, dim=-1), biases, strict=True)]
     return F.relu(torch.cat(sums, dim=1))
 
 
-def _winning_places(parts: Sequence[Tensor], around: Tensor, mask: Tensor) -> Tensor:
-    """The numbers of the tokens in the largest window of each text and filter, (width, n, m).
-
-    Args:
-        parts: What each token adds at each offset, width times (n_vectors + 1, m).
-        around: The number of the token at each place, with those before and after the text, (n, L + width - 1).
-        mask: True where there is a token, (n, L).
-    """
-    length = mask.shape[1]
-    scores = F.embedding(around[:, :length], parts[0])  # (n, L, m)
-    for k, part in enumerate(parts[1:], 1):
-        scores += F.embedding(around[:, k : k + length], part)
-    winners = scores.masked_fill_(~mask.unsqueeze(-1), -math.inf).max(dim=1).indices  # faster than argmax
-    return torch.stack([around.gather(1, winners + k) for k in range(len(parts))])
-
-
-def _columns(width: int, n_filters: int, device: torch.device) -> Tensor:
-    """The column of y of each offset and filter of a width, from its first on: (width, 1, m)."""
-    return torch.arange(width * n_filters, device=device).view(width, 1, n_filters)
+def _winners(y: Tensor, windows: Tensor, mask: Tensor) -> Tensor:
+    """The place of the largest window of each text and filter: (n_rows, m), (n, L, width), (n, L) -> (n, m)."""
+    scores = F.embedding_bag(windows.flatten(0, 1), y, mode="sum").view(*mask.shape, -1)  # (n, L, m)
+    return scores.masked_fill_(~mask.unsqueeze(-1), -math.inf).max(dim=1).indices  # faster than argmax

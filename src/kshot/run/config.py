@@ -12,6 +12,7 @@ from kshot.errors import KshotError, did_you_mean
 from kshot.meta.learner import AlgorithmSettings
 from kshot.models.build import EncoderSettings
 from kshot.models.pretrained import PretrainedSettings
+from kshot.models.products import Kernels
 from kshot.settings import Settings
 from kshot.tasks.classification import ClassificationSettings
 from kshot.tasks.kinds import TaskSettings
@@ -52,6 +53,7 @@ class TrainingSettings(Settings):
         clip: The norm to which the gradient is clipped; 0 for never.
         trains: Which tensors of the encoder learn: all, none, layers, norm, lora, top:N.
         precision: Of the matrix products in training.
+        kernels: How encoders multiply and differentiate: `auto`, `fast` or `plain` (`kshot.models.products`).
         augment: Names of augmentations applied to the support (`kshot.data.augment`).
         token_cutoff: The share of the tokens, first and last aside, that each text loses (Shen et al. 2020,
             arXiv:2009.13818).
@@ -73,6 +75,7 @@ class TrainingSettings(Settings):
     clip: float = Field(1.0, ge=0)
     trains: str = "all"
     precision: Literal["float32", "bfloat16"] = "float32"
+    kernels: Kernels = "auto"
     augment: tuple[str, ...] = ()
     token_cutoff: float = Field(0.0, ge=0, lt=1)
     average: tuple[float, ...] = (1.0,)

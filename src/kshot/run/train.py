@@ -22,6 +22,7 @@ from kshot.meta.algorithms import algorithm, build_learner
 from kshot.meta.learner import Learner, Pair
 from kshot.meta.step import meta_step
 from kshot.models.build import build_encoder
+from kshot.models.products import explain
 from kshot.models.selection import select
 from kshot.models.vocabulary import TokenIds
 from kshot.run.checkpoint import Checkpoint, Progress, flatten, load_checkpoint, save_checkpoint, unflatten
@@ -85,9 +86,10 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     learner.to(device)
     learner.precision = getattr(torch, recipe.training.precision)
+    learner.kernels = recipe.training.kernels
     best_step = _meta_train(recipe, dataset, learner, out) if recipe.training.steps else 0
     outcome = _judge(recipe, dataset, learner, start, best_step)
-    outcome.learner.precision = torch.float32
+    outcome.learner.precision, outcome.learner.kernels = torch.float32, "auto"
     save_learner(outcome.learner, out / _LEARNER, about=_about(recipe, dataset, outcome))
     return outcome
 
@@ -151,6 +153,7 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
         for part, drawn in (("train", episodes), ("valid", validation)):
             if drawn.skipped:
                 log.say(f"Left out of {part}, with too few examples: {', '.join(drawn.skipped)}.")
+        log.say(explain(learner.kernels, next(learner.parameters()).device))
         if progress.step == 0:
             log.figures(0, valid=progress.best_score)
         begin = perf_counter()
@@ -310,7 +313,7 @@ def _best_on_valid(
     if getattr(recipe.task, "class_names", False) and recipe.validation.choose_names:
         nameless = build_task(learner.task.settings.model_copy(update={"class_names": False}).model_dump())
         other = build_learner(learner.settings, learner.encoder, nameless)
-        other.precision = learner.precision
+        other.precision, other.kernels = learner.precision, learner.kernels
         learners.append(other.to(next(learner.parameters()).device))
     if len(candidates) * len(learners) == 1:
         return dict(candidates[0][0]), candidates[0][1], learner
