@@ -154,8 +154,6 @@ class _Embedded(Encoder):
         if self.training and self.settings.dropout:
             everywhere = torch.arange(ids.numel(), device=ids.device).view_as(ids)
             return self.embed(self.embedding(ids), mask).flatten(0, 1), everywhere
-                ids.numel(), device=ids.device
-            ).view_as(ids)
         tokens, places = torch.unique(ids, return_inverse=True)
         return self.embedding(tokens), places
 
