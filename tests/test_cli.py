@@ -190,7 +190,7 @@ def test_predict_keeps_the_likeliest_classes(place: Path, run: Run) -> None:
         assert {len(row["probabilities"]) for row in rows} == {n}  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("given", ["\n".join(QUERIES), "".join(json.dumps({"text": t}) + "\n" for t in QUERIES)])
+@pytest.mark.parametrize("given", ["\n".join(QUERIES), "\n".join(json.dumps({"text": t}) for t in QUERIES)])
 def test_predict_reads_the_standard_input(given: str, place: Path, run: Run) -> None:
     from_file = run("predict", place / "task", place / "texts.txt")[1]
     assert run("predict", place / "task", "-", given=given)[1] == from_file
