@@ -125,7 +125,7 @@ class _Embedded(Encoder):
         Returns:
             Vectors, (n_vectors, embedding_dim), and which of them stands at each place, (n_texts, length).
         """
-        if self.training and self.settings.dropout:
+        if self.training and self.dropout.p:
             return self.embed(ids, mask).flatten(0, 1), torch.arange(ids.numel(), device=ids.device).view_as(ids)
         tokens, places = torch.unique(ids, return_inverse=True)
         return self.embedding(tokens), places
