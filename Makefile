@@ -1,9 +1,9 @@
-# Four words: quickstart, test, lint, clean. PYTHON chooses the Python (3.11 or newer), VENV where the environment goes.
+# Five words: quickstart, test, lint, bench, clean. PYTHON chooses the Python (3.11 or newer), VENV where the environment goes.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test lint bench clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: $(VENV)/.quickstart
@@ -16,6 +16,10 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff check --quiet src tests benchmarks
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# make bench CASES="lstm/second/4/1 cnn/anil/16/1"
+bench: $(VENV)/.dev
+	@$(BIN)/python benchmarks/speed.py $(CASES)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,6 +19,7 @@ cases stay; with matplotlib there is a picture of all of them.
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import logging
@@ -282,6 +283,7 @@ def memory(device: str, *, reset: bool = False) -> float:
         return torch.cuda.max_memory_allocated() / 1e6
     if reset and CLEAR.exists():  # Linux; elsewhere the most since the process began
         gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what the preparations have freed would be used again, unseen
         CLEAR.write_text("5")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 

@@ -151,7 +151,7 @@ class _Embedded(Encoder):
         Returns:
             Vectors, (n_vectors, embedding_dim), and which of them stands at each place, (n_texts, length).
         """
-        if self.training and self.settings.dropout:
+        if self.training and self.dropout.p:
             everywhere = torch.arange(ids.numel(), device=ids.device).view_as(ids)
             return self.embed(self.embedding(ids), mask).flatten(0, 1), everywhere
         tokens, places = torch.unique(ids, return_inverse=True)
