@@ -23,6 +23,7 @@ import ctypes
 import gc
 import json
 import logging
+import math
 import resource
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from threading import Event, Thread
 from time import perf_counter, process_time
 from typing import Any
 
@@ -65,7 +67,7 @@ KSHOT = {  # what differs from the usual way of a learner
 }
 SYSTEMS = (*KSHOT, *peers.LOOPS)
 EXACT = 1e-4
-CLEAR = Path("/proc/self/clear_refs")
+STATM = Path("/proc/self/statm")
 USUAL = (
     *(f"{encoder}/{order}/4/1" for encoder in ENCODERS for order in ORDERS),
     *(f"{encoder}/second/{size}" for encoder in ("cnn", "lstm") for size in ("16/1", "4/5")),
@@ -264,28 +266,45 @@ def work(case: Case, system: str, arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     step, gradient = prepare(case, system, arguments.device)
-    before = memory(arguments.device, reset=True)
-    step()
+    used = memory_of(step, arguments.device)
     torch.save(gradient(), arguments.gradient)
     print("ready", flush=True)
     for line in sys.stdin:
         if line.strip() == "end":
             break
         print(seconds(step, arguments.device, arguments.threads), flush=True)
-    print(memory(arguments.device) - before, flush=True)
+    print(used, flush=True)
 
 
-def memory(device: str, *, reset: bool = False) -> float:
-    """The most memory that was in use since the reset, in MB."""
+def memory_of(step: Callable[[], None], device: str) -> float:
+    """How much memory a step takes beyond what is in use before it, in MB."""
     if device == "cuda":
-        if reset:
-            torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.max_memory_allocated() / 1e6
-    if reset and CLEAR.exists():  # Linux; elsewhere the most since the process began
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what the preparations have freed would be used again, unseen
-        CLEAR.write_text("5")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    if not STATM.exists():
+        step()
+        return math.nan
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what the preparations have freed would be used again, unseen
+    sizes, done = [resident()], Event()
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            sizes.append(resident())
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    step()
+    done.set()
+    watcher.join()
+    return (max(sizes) - sizes[0]) / 1e6
+
+
+def resident() -> float:
+    """The memory of this process, in bytes."""
+    return int(STATM.read_text().split()[1]) * resource.getpagesize()
 
 
 class Worker:
