@@ -416,13 +416,15 @@ def main() -> None:
         return
     path = arguments.out / f"speed-{arguments.name}.json"
     figures = json.loads(path.read_text(encoding="utf-8"))["cases"] if path.is_file() else {}
+    device = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for case in cases:
         figures[str(case)] = compare(case, arguments)
         show(str(case), figures[str(case)])
-    device = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
-    whole = {"device": device, "threads": arguments.threads, "torch": torch.__version__, "cases": figures}
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        whole = {"device": device, "threads": arguments.threads, "torch": torch.__version__, "cases": figures}
+        path.write_text(
+            json.dumps(whole, indent=2) + "\n", encoding="utf-8"
+        )  # a run that is stopped has not run in vain
     if find_spec("matplotlib") is None:
         print('No picture without matplotlib: pip install "kshot[report]".')
     else:
