@@ -424,7 +424,7 @@ def main() -> None:
         whole = {"device": device, "threads": arguments.threads, "torch": torch.__version__, "cases": figures}
         path.write_text(
             json.dumps(whole, indent=2) + "\n", encoding="utf-8"
-        )  # a run that is stopped has not run in vain
+        )
     if find_spec("matplotlib") is None:
         print('No picture without matplotlib: pip install "kshot[report]".')
     else:
