@@ -327,7 +327,7 @@ def test_data_check_of_tagged_sentences(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], {"part": "test", "split": None, "way": 5, "shot": 5, "query": 5, "episodes": 600, "seed": 0}),
+        ([], {"part": "test", "split": None, "way": None, "shot": 5, "query": 5, "episodes": 600, "seed": 0}),
         (
             ["--split", "valid", "--way", "3-7", "--shot", "1"],
             {"part": "valid", "split": None, "way": (3, 7), "shot": 1},

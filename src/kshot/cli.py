@@ -145,7 +145,15 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="train, valid or test; or a published split, of which test is used.")
     ] = "test",
-    way: Annotated[str, typer.Option(metavar="N", help="Classes of an episode: a number, low-high, or all.")] = "5",
+    way: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Classes of an episode: a number, low-high, or all. 5 if left out, or all of what has no classes to "
+            "draw, such as translations.",
+            show_default=False,
+        ),
+    ] = None,
     shot: Annotated[str, typer.Option(metavar="K", help="Examples of each class to learn from.")] = "5",
     query: Annotated[str, typer.Option(metavar="Q", help="Examples of each class to be judged by.")] = "5",
     episodes: Annotated[int, typer.Option(metavar="E", min=2, help="Episodes to draw.")] = 600,
@@ -173,7 +181,7 @@ def evaluate(
         data=data,
         split=published,
         part=part,
-        way="all" if all_classes else _count(way, "way"),
+        way="all" if all_classes else None if way is None else _count(way, "way"),
         shot=_count(shot, "shot"),
         query=_count(query, "query"),
         episodes=episodes,

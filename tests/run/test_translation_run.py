@@ -110,7 +110,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
 
 def test_the_command_line_compares_two(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(recipe(data, steps=0), tmp_path / "start")
-    words = ["evaluate", tmp_path / "start", "--data", data, "--way", "all", "--shot", 4, "--query", 4, "--episodes", 2]
+    words = ["evaluate", tmp_path / "start", "--data", data, "--shot", 4, "--query", 4, "--episodes", 2]
     assert main([*map(str, words), "--against", str(tmp_path / "start")]) == 0
     shown = capsys.readouterr().out
     assert "one pair of languages, 4 sentence pairs" in shown

@@ -88,8 +88,13 @@ class Dataset(ABC):
 
     @property
     def shot_counts(self) -> str:
-        """What the shots of an episode are: ``examples`` or ``mentions`` of a class, or ``sentences`` in all."""
+        """What the shots of an episode are: ``examples`` or ``mentions`` of a class, ``sentences`` or ``pairs``."""
         return "examples"
+
+    @property
+    def usual_way(self) -> Count:
+        """The classes of an episode where nobody says how many: 5, or all of what has no classes to draw."""
+        return 5
 
     @abstractmethod
     def sampler(
@@ -175,6 +180,10 @@ class TaggedDataset(Dataset):
     def shot_counts(self) -> str:
         return "mentions" if self.unit == "classes" else "sentences"
 
+    @property
+    def usual_way(self) -> Count:
+        return 5 if self.unit == "classes" else "all"
+
     def sampler(
         self,
         part: str,
@@ -213,6 +222,10 @@ class PairDataset(Dataset):
     @property
     def shot_counts(self) -> str:
         return "pairs"
+
+    @property
+    def usual_way(self) -> Count:
+        return "all"
 
     def pools(self, part: str) -> tuple[tuple[SentencePair, ...], tuple[SentencePair, ...] | None]:
         """As `Dataset.pools`; the query of a task of `valid` comes from its valid rows, where it has some."""

@@ -157,7 +157,7 @@ def evaluate_run(
     data: str,
     split: str | None = None,
     part: str = "test",
-    way: Count = 5,
+    way: Count | None = None,
     shot: Count = 5,
     query: Count = 5,
     episodes: int = 600,
@@ -173,7 +173,7 @@ def evaluate_run(
         data: The name of a data set, or a path.
         split: Which of its published splits; None for the first.
         part: `train`, `valid` or `test`.
-        way: Classes of an episode, see `Dataset.sampler`.
+        way: Classes of an episode, see `Dataset.sampler`; None for `Dataset.usual_way`.
         shot: Examples to learn from.
         query: Examples to be judged by.
         episodes: How many episodes.
@@ -192,6 +192,7 @@ def evaluate_run(
     loaded = load(run)
     learner = (loaded if algorithm is None else loaded.variant(algorithm=algorithm)).learner
     dataset = load_dataset(data, split=split)
+    way = dataset.usual_way if way is None else way
     sampler = dataset.sampler(part, way=way, shot=shot, query=query, seed=seed, n_episodes=episodes)
     evaluation = evaluate(learner, sampler)
     compared = {} if against is None else _compared(learner, evaluation, load(against).learner, sampler, against)
