@@ -422,9 +422,7 @@ def main() -> None:
         figures[str(case)] = compare(case, arguments)
         show(str(case), figures[str(case)])
         whole = {"device": device, "threads": arguments.threads, "torch": torch.__version__, "cases": figures}
-        path.write_text(
-            json.dumps(whole, indent=2) + "\n", encoding="utf-8"
-        )
+        path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     if find_spec("matplotlib") is None:
         print('No picture without matplotlib: pip install "kshot[report]".')
     else:

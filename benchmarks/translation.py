@@ -226,8 +226,7 @@ def translations(learner: Learner | None, episode: Episode, adapted: Any) -> lis
     assert isinstance(task, Translation)
     assert query.given is not None
     greedy = task.settings.search.model_copy(update={"beam": 1})
-    found = task.translate(learner.scorer(state, query), query.given, greedy)
-    return [learner.encoder.vocabulary.decode(each.tokens) for each in found]
+    return task.texts(learner.scorer(state, query), query.given, greedy)
 
 
 def pairs_of(examples: Sequence[Any]) -> list[SentencePair]:

@@ -238,12 +238,13 @@ def adapt(
     from kshot.output import show_adapted, show_choice
 
     plain = examples.suffix.lower() == ".txt"  # has no labels, so it must mark entities
+    support: Sequence[Example]
     if targets is not None or is_pairs(examples):
-        kind, support = "translation", _as_examples(read_pairs(examples, targets, source=text, target=label))
+        kind, support = "translation", read_pairs(examples, targets, source=text, target=label)
     elif plain or is_tagged(examples):
-        kind, support = "tagging", _as_examples(read_tagged(examples, scheme=scheme))
+        kind, support = "tagging", read_tagged(examples, scheme=scheme)
     else:
-        kind, support = "classification", _as_examples(read_examples(examples, text=text, label=label))
+        kind, support = "classification", read_examples(examples, text=text, label=label)
     learner = _learner(run, kind)
     if learner.kind != kind:
         holds = {
@@ -376,11 +377,6 @@ def algorithms() -> None:
     from kshot.output import show_algorithms
 
     show_algorithms(ALGORITHMS)
-
-
-def _as_examples(read: "Sequence[Example]") -> "Sequence[Example]":
-    """Examples of any kind."""
-    return read
 
 
 def _learner(run: str, kind: str) -> "MetaLearner":

@@ -40,7 +40,6 @@ EncoderSettings = Annotated[
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(EncoderSettings)
 _SCRATCH: dict[str, Any] = {"bag": Bag, "cnn": CNN, "lstm": LSTM, "transformer": Transformer}
 ENCODER_KINDS = (*_SCRATCH, "pretrained")
-SEQ2SEQ_KINDS = ("encoder-decoder", "pretrained-seq2seq")
 _CONFIG, _WEIGHTS = "encoder.json", "encoder.safetensors"
 
 

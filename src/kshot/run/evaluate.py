@@ -250,8 +250,7 @@ def translations(learner: Learner, episode: Episode) -> list[str]:
     assert isinstance(task, Translation)
     support, query = collate(learner, episode)
     assert query.given is not None
-    found = task.translate(learner.scorer(learner.adapt(support), query), query.given)
-    return [learner.encoder.vocabulary.decode(each.tokens) for each in found]
+    return task.texts(learner.scorer(learner.adapt(support), query), query.given)
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

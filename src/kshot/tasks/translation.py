@@ -66,8 +66,16 @@ class Translation(Task):
             given: The token numbers of the texts.
             settings: How to search; None as the task says.
         """
-        network = scorer.network()
-        assert isinstance(network, Seq2Seq)
+        return self._search(_network(scorer), scorer, given, settings)
+
+    def texts(self, scorer: Scorer, given: Sequence[TokenIds], settings: SearchSettings | None = None) -> list[str]:
+        """The same as texts."""
+        network = _network(scorer)
+        return [network.vocabulary.decode(each.tokens) for each in self._search(network, scorer, given, settings)]
+
+    def _search(
+        self, network: Seq2Seq, scorer: Scorer, given: Sequence[TokenIds], settings: SearchSettings | None
+    ) -> list[Hypothesis]:
         return search(
             network,
             lambda vectors: scorer.scores(GROUP, vectors),
@@ -86,13 +94,13 @@ class Translation(Task):
         self, scorer: Scorer, batch: Batch, examples: Sequence[SentencePair], classes: Sequence[str]
     ) -> tuple[float, ...]:
         assert batch.given is not None
-        vocabulary = _vocabulary(scorer)
-        found = [vocabulary.decode(each.tokens) for each in self.translate(scorer, batch.given)]
-        return corpus_scores(found, [example.target for example in examples])
+        return corpus_scores(self.texts(scorer, batch.given), [example.target for example in examples])
 
 
-def _vocabulary(scorer: Scorer) -> Vocabulary:
-    return scorer.network().vocabulary
+def _network(scorer: Scorer) -> Seq2Seq:
+    network = scorer.network()
+    assert isinstance(network, Seq2Seq)
+    return network
 
 
 @lru_cache(maxsize=8)
