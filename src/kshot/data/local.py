@@ -17,6 +17,7 @@ from kshot.data.tagged import COLUMN_SUFFIXES, is_tagged, read_tagged
 from kshot.errors import KshotError, did_you_mean
 
 E = TypeVar("E", TextExample, TaggedExample, SentencePair)
+D = TypeVar("D", bound=Dataset)
 
 PART_NAMES = {
     "train": "train",
@@ -83,35 +84,29 @@ def _pair_dataset(path: Path, examples: list[SentencePair], unit: Unit | None, m
     found: Unit = unit or ("tasks" if len(tasks) > 1 and "" not in tasks else "examples")
     if found == "classes":
         raise KshotError(f'{path} has sentence pairs, which are of no class; use unit "tasks" or "examples".')
-    if any(not example.part for example in examples):
-        examples, made = _split(path, examples, found)
-    train, valid, test = _parts(examples)
-    dataset = PairDataset(path.name, train, valid, test, found, source=f"{path}, {made}")
-    _refuse_shared(path, dataset)
-    return dataset
+    return _in_parts(PairDataset, path, examples, found, made)
 
 
 def _text_dataset(path: Path, examples: list[TextExample], unit: Unit | None, made: str) -> TextDataset:
-    found = unit or _unit_of(examples)
-    if any(not example.part for example in examples):
-        examples, made = _split(path, examples, found)
-    train, valid, test = _parts(examples)
-    dataset = TextDataset(path.name, train, valid, test, found, source=f"{path}, {made}")
-    _refuse_shared(path, dataset)
-    return dataset
+    return _in_parts(TextDataset, path, examples, unit or _unit_of(examples), made)
 
 
 def _tagged_dataset(path: Path, examples: list[TaggedExample], unit: Unit | None, made: str) -> TaggedDataset:
     found = unit or _unit_of_tagged(examples)
+    if found == "classes" and any(not example.part for example in examples):
+        raise KshotError(
+            f"{path} cannot be split by type, because a sentence may show several; give each row a part (train, "
+            'valid or test), give a folder with a file for each, or use unit "examples".'
+        )
+    return _in_parts(TaggedDataset, path, examples, found, made)
+
+
+def _in_parts(kind: Callable[..., D], path: Path, examples: list[E], unit: Unit, made: str) -> D:
+    """A data set of examples, which are split if they have no parts."""
     if any(not example.part for example in examples):
-        if found == "classes":
-            raise KshotError(
-                f"{path} cannot be split by type, because a sentence may show several; give each row a part (train, "
-                'valid or test), give a folder with a file for each, or use unit "examples".'
-            )
-        examples, made = _split(path, examples, found)
+        examples, made = _split(path, examples, unit)
     train, valid, test = _parts(examples)
-    dataset = TaggedDataset(path.name, train, valid, test, found, source=f"{path}, {made}")
+    dataset = kind(path.name, train, valid, test, unit, source=f"{path}, {made}")
     _refuse_shared(path, dataset)
     return dataset
 

@@ -106,6 +106,18 @@ def token_embeddings(model: str, *, max_length: int) -> tuple[Vocabulary, Tensor
     return _vocabulary(folder, max_length), _token_table(model).detach().float().clone()
 
 
+def positions_of(config: Any, max_length: int, model: str) -> int | None:
+    """How many positions a model has; None if they have no end.
+
+    Raises:
+        KshotError: If texts may be longer.
+    """
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and max_length > longest:
+        raise KshotError(f'max_length {max_length} is more than the {longest} positions of "{model}".')
+    return None if longest is None else int(longest)
+
+
 class PretrainedEncoder(Encoder):
     """Any Hugging Face `AutoModel`, its token vectors pooled.
 
@@ -135,11 +147,7 @@ class PretrainedEncoder(Encoder):
             self.model, self.config = _empty_model(config), config
             self.vocabulary = vocabulary
         self.dim = int(self.model.config.hidden_size)
-        longest = getattr(self.model.config, "max_position_embeddings", None)
-        if longest is not None and settings.max_length > longest:
-            raise KshotError(
-                f'max_length {settings.max_length} is more than the {longest} positions of "{settings.model}".'
-            )
+        positions_of(self.model.config, settings.max_length, settings.model)
         table = _token_table(self.model)
         self.token_table = next(name for name, tensor in self.named_parameters() if tensor is table)
         if settings.lora_rank:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kshot.errors import KshotError
 from kshot.models.decoders import Memory, Seq2Seq
 from kshot.models.lora import add_lora
-from kshot.models.pretrained import _first_line, _quietly, _vocabulary, resolve
+from kshot.models.pretrained import _first_line, _quietly, _vocabulary, positions_of, resolve
 from kshot.models.vocabulary import Vocabulary
 from kshot.settings import Settings
 
@@ -74,12 +74,8 @@ class PretrainedSeq2Seq(Seq2Seq):
         self.begin_id = int(about.pad_token_id if begin is None else begin)
         self.end_id = int(about.eos_token_id)
         self.vocabulary.begin_id = self.begin_id
-        longest = getattr(about, "max_position_embeddings", None)
-        if longest is not None and settings.max_length > longest:
-            raise KshotError(
-                f'max_length {settings.max_length} is more than the {longest} positions of "{settings.model}".'
-            )
-        self.most_tokens = settings.max_length if longest is None else int(longest)
+        longest = positions_of(about, settings.max_length, settings.model)
+        self.most_tokens = settings.max_length if longest is None else longest
         table = self.model.get_input_embeddings().weight
         self.dim = int(table.shape[1])
         self.token_table = next(name for name, tensor in self.named_parameters() if tensor is table)
