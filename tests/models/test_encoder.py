@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract import ENCODERS, encoder
-from kshot.models.encoder import _CALL_OVERHEAD, encode, pad, plan_calls, twice_differentiable
+from kshot.models.encoder import CALL_OVERHEAD, encode, pad, plan_calls, twice_differentiable
 from toy import corpus, scratch
 
 LENGTHS = st.lists(st.integers(1, 70), max_size=60).map(lambda found: np.array(found, dtype=np.int64))
@@ -17,7 +17,7 @@ LENGTHS = st.lists(st.integers(1, 70), max_size=60).map(lambda found: np.array(f
 
 def cost(calls: list[np.ndarray], lengths: np.ndarray) -> int:
     """Padded tokens, and the overhead of each call."""
-    return sum(len(call) * int(lengths[call].max()) + _CALL_OVERHEAD for call in calls)
+    return sum(len(call) * int(lengths[call].max()) + CALL_OVERHEAD for call in calls)
 
 
 @given(LENGTHS, st.integers(1, 2_000))

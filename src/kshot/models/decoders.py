@@ -141,6 +141,7 @@ class EncoderDecoder(Seq2Seq):
     settings: EncoderDecoderSettings
     foreign = False
     token_table = "source.embedding.weight"
+    call_overhead = 200  # narrow layers, and many
 
     def __init__(self, settings: EncoderDecoderSettings, vocabulary: Vocabulary) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from kshot.models.products import packed
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
-_CALL_OVERHEAD = 48  # what one more call costs, in tokens
+CALL_OVERHEAD = 48  # what one more call costs, in tokens, if an encoder says nothing else
 _TOKENS_TO_PACK = 8_192  # from here on it pays to lay out the weights first
 
 
@@ -30,6 +30,7 @@ class Encoder(nn.Module, ABC):
         token_table: The name of the parameter that holds a row for each token.
         foreign: Whether its layers are another library's.
         tokens_per_call: How many tokens go through it at once on a CPU; what stays in the caches is fastest.
+        call_overhead: What one more call costs, in tokens.
     """
 
     dim: int
@@ -38,6 +39,7 @@ class Encoder(nn.Module, ABC):
     token_table: str
     foreign: bool = True
     tokens_per_call: int = 1_024
+    call_overhead: int = CALL_OVERHEAD
 
     @abstractmethod
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -208,7 +210,8 @@ def _encode(
         torch.autocast(device.type, precision, enabled=precision != torch.float32),
         packed(encoder, precision) if many else nullcontext(),
     ):
-        for call in plan_calls(lengths, encoder.tokens_per_call if device.type == "cpu" else 32_768):
+        most = encoder.tokens_per_call if device.type == "cpu" else 32_768
+        for call in plan_calls(lengths, most, encoder.call_overhead):
             padded = [pad([each[i] for i in call], encoder.vocabulary.pad_id) for each in read]
             tensors = tuple(tensor.to(device) for pair in padded for tensor in pair)
             outputs = functional_call(network, own, tensors) if weights else network(*tensors)
@@ -306,7 +309,7 @@ def _like_weights(states: Tensor, encoder: Encoder) -> Tensor:
     return states.to(next(encoder.parameters()).dtype)
 
 
-def plan_calls(lengths: np.ndarray, most_tokens: int = 1_024) -> list[np.ndarray]:
+def plan_calls(lengths: np.ndarray, most_tokens: int = 1_024, overhead: int = CALL_OVERHEAD) -> list[np.ndarray]:
     """Splits texts into calls so that padding and the cost of a call are least together.
 
     Texts sorted by length are cut between lengths; a call of n texts costs `n * longest + overhead`. The cheapest
@@ -316,6 +319,7 @@ def plan_calls(lengths: np.ndarray, most_tokens: int = 1_024) -> list[np.ndarray
     Args:
         lengths: The number of tokens of each text, (n_texts,).
         most_tokens: The tokens of one call at most, padding included, unless a single text has more.
+        overhead: What one more call costs, in tokens.
 
     Returns:
         The numbers of the texts of each call.
@@ -328,7 +332,7 @@ def plan_calls(lengths: np.ndarray, most_tokens: int = 1_024) -> list[np.ndarray
     best = np.zeros(len(values) + 1)
     cut = np.zeros(len(values) + 1, dtype=np.int64)
     for end in range(1, len(values) + 1):
-        costs = best[:end] + (ends[end - 1] - first[:end]) * values[end - 1] + _CALL_OVERHEAD
+        costs = best[:end] + (ends[end - 1] - first[:end]) * values[end - 1] + overhead
         cut[end] = int(np.argmin(costs))
         best[end] = costs[cut[end]]
     calls, end = [], len(values)
