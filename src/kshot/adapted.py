@@ -12,19 +12,29 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kshot.artefact import MANIFEST, new_folder, read_manifest, read_tensors, save_learner, write_manifest
+from kshot.artefact import (
+    MANIFEST,
+    keep_folder,
+    new_folder,
+    read_manifest,
+    read_tensors,
+    save_learner,
+    write_manifest,
+)
 from kshot.data.examples import Example
 from kshot.errors import KshotError
 from kshot.meta.learner import Learner
 from kshot.meta.state import State, part_of, with_prefix
 from kshot.models.encoder import n_vectors, vector_keys
 from kshot.settings import Settings
+from kshot.support import from_pairs, read_support, write_support
 from kshot.tasks.base import Batch, Task
 
 if TYPE_CHECKING:
     from kshot.meta_learner import MetaLearner
 
 _TENSORS = "state.safetensors"
+_EXAMPLES = "examples.jsonl"
 _BUNDLED = "learner"
 _NEARBY = 3  # steps up to a folder that a learner and a task share
 
@@ -49,14 +59,16 @@ class Manifest(Settings):
 
     Attributes:
         classes: The names of the classes.
-        examples: The support, as pairs: text and label, or words and tags.
+        n_examples: How many examples are in `examples.jsonl`; 0 if they were left out.
+        examples: Of format 1, which had them here, as pairs: text and label, words and tags, source and target.
         temperature: What scores are divided by.
         threshold: See `kshot.scope.Scope`; of classifiers.
         learner: Where the learner is.
     """
 
     classes: tuple[str, ...]
-    examples: tuple[tuple[Any, Any], ...]
+    n_examples: int = 0
+    examples: tuple[tuple[Any, Any], ...] | None = None
     temperature: float
     threshold: float | None = None
     learner: LearnerReference
@@ -71,7 +83,7 @@ class Adapted(ABC):
     Attributes:
         learner: What it was adapted from.
         classes: The names of the classes.
-        examples: The support set.
+        examples: The support set; empty if it was saved without its examples, and then it can learn nothing more.
         temperature: What scores are divided by, found from the support (`kshot.calibration`).
     """
 
@@ -83,6 +95,7 @@ class Adapted(ABC):
     _vectors: Tensor | None  # of the support's distinct texts; None if the inner loop moves the encoder
 
     task_type: ClassVar[type[Task]]
+    example_type: ClassVar[type[Example]]
 
     @classmethod
     @abstractmethod
@@ -125,14 +138,48 @@ class Adapted(ABC):
 
     @classmethod
     @abstractmethod
-    def _restored(cls, learner: "MetaLearner", manifest: Manifest, state: State, tensors: Mapping[str, Tensor]) -> Self:
+    def _restored(
+        cls,
+        learner: "MetaLearner",
+        manifest: Manifest,
+        examples: tuple[Any, ...],
+        state: State,
+        tensors: Mapping[str, Tensor],
+    ) -> Self:
         """What was saved; raises KeyError for a tensor that is missing."""
 
-    @abstractmethod
-    def _pairs(self) -> tuple[tuple[Any, Any], ...]:
-        """The examples as the manifest keeps them."""
+    # -- learning more -------------------------------------------------------------------------------------------------
 
-    def _with(self, examples: tuple[Any, ...], classes: tuple[str, ...]) -> Self:
+    def teach(self, example: Any, label: object | None = None) -> Self:
+        """Returns a task that has learned one example more, adapted anew from all of them; nothing is meta-trained.
+
+        What it had learned of the same text before gives way. A class that is new joins the others, and one that has no
+        example any more goes.
+
+        Args:
+            example: As one of those that `MetaLearner.adapt` takes.
+            label: Its label, its tags or its translation, if it does not bring it.
+
+        Raises:
+            KshotError: If the example cannot be used, or the task was saved without its examples.
+        """
+        [new] = self.checked([example], None if label is None else [label])
+        kept = (each for each in self.examples if self._asked(each) != self._asked(new))
+        return self._with((*kept, new))
+
+    @staticmethod
+    def _asked(example: Any) -> object:
+        """What an example is about: of two about the same, the later one is right."""
+        return example.text.strip()
+
+    def _with(self, examples: tuple[Any, ...]) -> Self:
+        """The task of other examples: its classes are those that they show, in the order that they had."""
+        if not self.examples:
+            raise KshotError(
+                "The task was saved without its examples, so it can learn nothing more; adapt again, to all of them."
+            )
+        shown = dict.fromkeys(label for each in examples for label in each.labels)
+        classes = (*(name for name in self.classes if name in shown), *(n for n in shown if n not in self.classes))
         return self.learn(self.learner, examples, classes, known=self._known())
 
     def _known(self) -> Vectors:
@@ -145,15 +192,18 @@ class Adapted(ABC):
 
     # -- saving --------------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path, *, bundle: bool = False) -> None:
+    def save(self, path: str | Path, *, bundle: bool = False, examples: bool = True) -> None:
         """Saves the task as a folder; the same texts then have the same predictions, to the last bit.
 
-        The folder holds the support examples in clear text.
+        The folder holds the examples in clear text, in `examples.jsonl`, which `kshot adapt` reads.
 
         Args:
-            path: The folder; a task that is there is replaced.
+            path: The folder; a task that is there is replaced, at one stroke.
             bundle: Whether the learner is copied into it, so that it can be moved to another machine. Otherwise the
-                folder says where the learner is; one that was never saved is always copied.
+                folder says where the learner is; one that was never saved is always copied, and one that is inside
+                stays there.
+            examples: Whether the examples and their vectors are kept; without them the task predicts, but can learn
+                nothing more. What it learned from them is numbers made of them all the same.
 
         Raises:
             KshotError: If the folder holds something else or cannot be written.
@@ -161,21 +211,27 @@ class Adapted(ABC):
         folder = Path(path).absolute()
         check_replaceable(folder, "task")
         home = None if bundle else self.learner.home
-        where = _BUNDLED if home is None else _way_to(home, folder)
+        inside = self.learner.home == folder / _BUNDLED
+        where = _BUNDLED if home is None or inside else _way_to(home, folder)
+        kept = self.examples if examples else ()
         manifest = Manifest(
             classes=self.classes,
-            examples=self._pairs(),
+            n_examples=len(kept),
             temperature=self.temperature,
             threshold=self._threshold(),
             learner=LearnerReference(path=where, fingerprint=self.learner.fingerprint),
         )
         tensors = with_prefix(self._state, "state") | self._tensors()
-        if self._vectors is not None:
+        if self._vectors is not None and kept:
             tensors["support.vectors"] = self._vectors
         with new_folder(folder) as draft:
             write_manifest(draft, "task", manifest.model_dump(mode="json", exclude_none=True))
             save_file({name: tensor.cpu().clone().contiguous() for name, tensor in tensors.items()}, draft / _TENSORS)
-            if home is None:
+            if kept:
+                write_support(draft / _EXAMPLES, kept)
+            if inside:
+                keep_folder(folder / _BUNDLED, draft / _BUNDLED)
+            elif home is None:
                 save_learner(self.learner.learner, draft / _BUNDLED, about=self.learner.about)
 
     def _threshold(self) -> float | None:
@@ -247,11 +303,20 @@ def load_adapted(folder: Path, learner: "MetaLearner", kind: type[Adapted]) -> A
     if "support.vectors" in tensors:
         tensors["support.vectors"] = tensors["support.vectors"].to(device)
     try:
-        return kind._restored(learner, manifest, state, tensors)
+        return kind._restored(learner, manifest, _examples_of(folder, manifest, kind), state, tensors)
     except KeyError as error:
         raise KshotError(
             f"{folder / _TENSORS} is damaged: it has no {error}; restore it from a copy or make it again."
         ) from error
+
+
+def _examples_of(folder: Path, manifest: Manifest, kind: type[Adapted]) -> tuple[Any, ...]:
+    """The support of a saved task; empty if it was left out."""
+    if manifest.examples is not None:
+        return from_pairs(kind.example_type, manifest.examples)
+    if not manifest.n_examples:
+        return ()
+    return read_support(folder / _EXAMPLES, kind.example_type, manifest.n_examples)
 
 
 def learner_of(folder: Path) -> Path:

@@ -46,6 +46,7 @@ class AdaptedTranslator(Adapted):
 
     examples: tuple[SentencePair, ...]
     task_type = Translation
+    example_type = SentencePair
 
     @classmethod
     def checked(cls, examples: Iterable[Any], labels: Iterable[object] | None) -> tuple[SentencePair, ...]:
@@ -125,14 +126,17 @@ class AdaptedTranslator(Adapted):
         Raises:
             KshotError: If they cannot be used.
         """
-        return self._with((*self.examples, *check_pairs(sources, targets)), ())
+        return self._with((*self.examples, *check_pairs(sources, targets)))
 
     # -- saving --------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def _restored(cls, learner: "MetaLearner", manifest: Manifest, state: State, tensors: Mapping[str, Tensor]) -> Self:
-        examples = tuple(SentencePair(source, target) for source, target in manifest.examples)
+    def _restored(
+        cls,
+        learner: "MetaLearner",
+        manifest: Manifest,
+        examples: tuple[Any, ...],
+        state: State,
+        tensors: Mapping[str, Tensor],
+    ) -> Self:
         return cls(learner, (), examples, manifest.temperature, state, tensors.get("support.vectors"))
-
-    def _pairs(self) -> tuple[tuple[Any, Any], ...]:
-        return tuple((each.source, each.target) for each in self.examples)
