@@ -183,7 +183,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise KshotError(f"{path} is missing: the folder is not complete; restore it from a copy or make it again.")
     try:
-        return dict(load_file(path))
+        # Copied, since tensors of a file lie where they lie, and sums over memory that is aligned otherwise round otherwise.
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except SafetensorError as error:
         raise KshotError(f"{path} is damaged ({error}); restore it from a copy or make it again.") from error
 
