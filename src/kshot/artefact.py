@@ -56,7 +56,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         yield draft
         mode = _usual_mode(draft)
         for path in draft.rglob("*"):
-            if path.is_file():
+            if path.is_file() and path.stat().st_nlink == 1:  # what was taken along has been on the disk
                 path.chmod(mode)  # safetensors makes its files readable by their owner alone
                 _flush(path)
         draft.chmod(mode | 0o111 & mode >> 2)  # who may read a folder may enter it
@@ -183,7 +183,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise KshotError(f"{path} is missing: the folder is not complete; restore it from a copy or make it again.")
     try:
-        # Copied, since tensors of a file lie where they lie, and sums over memory that is aligned otherwise round otherwise.
+        # Copied: where a tensor of a file lies in memory is chance, and sums over it may round otherwise there.
         return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except SafetensorError as error:
         raise KshotError(f"{path} is damaged ({error}); restore it from a copy or make it again.") from error

@@ -211,6 +211,14 @@ def adapt(
     bundle: Annotated[
         bool, typer.Option("--bundle", help="Copy the learner into it, so that it can be moved to another machine.")
     ] = False,
+    forget_examples: Annotated[
+        bool,
+        typer.Option(
+            "--forget-examples",
+            help="Do not keep the examples, which the task's folder otherwise holds in clear text; the task can then "
+            "learn nothing more.",
+        ),
+    ] = False,
     targets: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Translations, line by line, of the texts in EXAMPLES, a plain text too."),
@@ -262,7 +270,7 @@ def adapt(
         learner = learner.variant(algorithm=names[0])
     task = learner.adapt(support)
     seconds = perf_counter() - begin
-    task.save(out, bundle=bundle)
+    task.save(out, bundle=bundle, examples=not forget_examples)
     show_adapted(task, out, seconds)
 
 
@@ -300,6 +308,23 @@ def predict(
     with prediction_writer(adapted, out, format, top=top) as write:
         for texts in blocks:
             write(texts, adapted.predict(texts))
+
+
+@app.command(rich_help_panel="Use it")
+def chat(
+    task: Task,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="TASK", help="Keep what is taught here, and leave the task as it is.", show_default=False),
+    ] = None,
+    learner: LearnerOption = None,
+) -> None:
+    """Talk to an adapted task in the terminal, and correct it: [b]/teach[/b] makes it learn at once."""
+    from kshot.chat.terminal import chat
+    from kshot.meta_learner import load_task
+
+    if not chat(load_task(task, learner=learner), task if out is None else out):
+        raise typer.Exit(ERROR)
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------

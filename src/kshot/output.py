@@ -105,7 +105,7 @@ def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
     screen.print(f"Learned {_what_of(task)} in {1000 * seconds:.0f} ms: {place}")
     if (folder / "learner").is_dir():
         screen.print("The learner is inside, so the folder can be moved to another machine.")
-    screen.print(f"Next:\n  kshot predict {place} TEXTS")
+    screen.print(f"Next:\n  kshot predict {place} TEXTS\n  kshot chat {place}")
 
 
 def _what_of(task: "Adapted") -> str:
@@ -144,6 +144,10 @@ def show_task(task: "Adapted", folder: Path) -> None:
     if isinstance(task, AdaptedClassifier):
         facts.add_row("none of these above", f"{task.scope.threshold:.3f}")
     screen.print(facts)
+    if not task.examples:
+        names = f" Its classes: {escape(', '.join(task.classes))}." if task.classes else ""
+        screen.print(f"The task was saved without its examples, so it can learn nothing more.{names}")
+        return
     if isinstance(task, AdaptedTranslator):
         screen.print(f"{several(len(task.examples), 'sentence pair')}, the first:")
         _show_pairs(screen, task.examples)

@@ -65,6 +65,19 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
         draft.unlink(missing_ok=True)
 
 
+def presenter(task: "Adapted") -> Callable[[Any], Text]:
+    """How one of a task's predictions is shown to a person."""
+    from kshot.tagger import AdaptedTagger
+    from kshot.translator import AdaptedTranslator
+
+    if isinstance(task, AdaptedTranslator):
+        return _translation_line
+    if isinstance(task, AdaptedTagger):
+        colours = _colours_of(task.classes)
+        return lambda tagged: _marked_line(tagged, colours)
+    return _label_line
+
+
 def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write]]:
     """The forms that a task's predictions can have."""
     from kshot.tagger import AdaptedTagger
@@ -77,9 +90,8 @@ def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write
             "text": _plain_writer,
         }
     if isinstance(task, AdaptedTagger):
-        colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(task.classes)}
         return {
-            "table": lambda file: _coloured_writer(file, colours),
+            "table": lambda file: _lines_writer(file, presenter(task)),
             "jsonl": lambda file: _line_writer(file, _entities_row),
             "conll": _conll_writer,
             "displacy": lambda file: _line_writer(file, lambda tagged: tagged.displacy()),
@@ -120,7 +132,7 @@ def _table_writer(file: TextIO) -> Write:
         rows.columns[1].width = min(label_width, 32)
         rows.columns[2].width = 14
         for text, prediction in zip(texts, predictions, strict=True):
-            colour = "yellow" if not prediction.in_scope else "green" if prediction.confidence >= 0.5 else "white"
+            colour = _certainty(prediction)
             doubt = "" if prediction.in_scope else f"perhaps ({prediction.out_of_scope:.2f})"
             rows.add_row(
                 f"{prediction.confidence:.0%}",
@@ -180,13 +192,15 @@ def _translations_writer(file: TextIO) -> Write:
 
     def write(texts: Sequence[str], predictions: Sequence["Translated"]) -> None:
         for each in predictions:
-            line = Text(" ".join(each.text.split()), "dim")
-            line.append(f"\n  {each.translation}", "not dim bold")
-            line.append(f"  {each.score:.2f}{'' if each.ended else ', cut'}", "not bold dim")
-            screen.print(line)
+            screen.print(Text(" ".join(each.text.split()), "dim").append("\n  ").append_text(_translation_line(each)))
         file.flush()
 
     return write
+
+
+def _translation_line(translated: "Translated") -> Text:
+    line = Text().append(translated.translation, "not dim bold")
+    return line.append(f"  {translated.score:.2f}{'' if translated.ended else ', cut'}", "not bold dim")
 
 
 def _conll_writer(file: TextIO) -> Write:
@@ -201,21 +215,45 @@ def _conll_writer(file: TextIO) -> Write:
     return write
 
 
-def _coloured_writer(file: TextIO, colours: Mapping[str, str]) -> Write:
-    """Each text with its entities in colour, their type and confidence behind them."""
+def _lines_writer(file: TextIO, present: Callable[[Any], Text]) -> Write:
+    """A line a text."""
     screen = console(file)
 
-    def write(texts: Sequence[str], predictions: Sequence["Tagged"]) -> None:
-        for tagged in predictions:
-            line, done = Text(), 0
-            for each in tagged.entities:
-                colour = colours[each.label]
-                line.append(tagged.text[done : each.start])
-                line.append(each.text, style=f"bold {colour}")
-                line.append(f" [{each.label} {each.confidence:.0%}]", style=f"dim {colour}")
-                done = each.end
-            line.append(tagged.text[done:])
-            screen.print(line)
+    def write(texts: Sequence[str], predictions: Sequence[Any]) -> None:
+        for each in predictions:
+            screen.print(present(each))
         file.flush()
 
     return write
+
+
+def _marked_line(tagged: "Tagged", colours: Mapping[str, str]) -> Text:
+    """A text with its entities in colour, their type and confidence behind them."""
+    line, done = Text(), 0
+    for each in tagged.entities:
+        colour = colours[each.label]
+        line.append(tagged.text[done : each.start])
+        line.append(each.text, style=f"bold {colour}")
+        line.append(f" [{each.label} {each.confidence:.0%}]", style=f"dim {colour}")
+        done = each.end
+    return line.append(tagged.text[done:])
+
+
+def _colours_of(classes: Sequence[str]) -> dict[str, str]:
+    return {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(classes)}
+
+
+def _label_line(prediction: "Prediction") -> Text:
+    """The likeliest class, how likely it is, and whether it is perhaps none of them."""
+    line = (
+        Text()
+        .append(prediction.label, f"bold {_certainty(prediction)}")
+        .append(f"  {prediction.confidence:.0%}", "dim")
+    )
+    doubt = "" if prediction.in_scope else f"  perhaps none of these ({prediction.out_of_scope:.2f})"
+    return line.append(doubt, "yellow")
+
+
+def _certainty(prediction: "Prediction") -> str:
+    """The colour of a label."""
+    return "yellow" if not prediction.in_scope else "green" if prediction.confidence >= 0.5 else "white"

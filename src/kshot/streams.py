@@ -44,6 +44,20 @@ def text_blocks(source: str, *, field: str | None = None, stream: Bytes | None =
     return (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
 
 
+def text_lines(stream: Bytes, where: str) -> Iterator[str]:
+    """Reads lines as they come, blank ones too, without the white space around them at their ends.
+
+    Args:
+        stream: What to read.
+        where: What an error is about.
+
+    Raises:
+        KshotError: On the way, if a line is not UTF-8.
+    """
+    lines = (line for each in _lines(stream) for line in each)
+    return (_decode(line, where, number).rstrip() for number, line in enumerate(lines, 1))
+
+
 def _of_file(path: Path, field: str | None) -> Iterator[list[str]]:
     try:
         file = path.open("rb")

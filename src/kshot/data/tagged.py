@@ -394,6 +394,20 @@ def _annotated(path: Path, content: str) -> Iterator[_Sentence]:
             yield _Sentence(tokens, tags, [f"line {number}"] * len(tokens))
 
 
+def parse_annotated(where: str, line: str) -> TaggedExample:
+    """Makes an example of a text with its entities marked, as `[Aspirin](Chemical)`.
+
+    Args:
+        where: What an error is about.
+        line: The text.
+
+    Raises:
+        KshotError: If it has no words, or a mark cannot be read, cuts a word or overlaps with another.
+    """
+    tokens, tags = _cut(where, *_without_annotation(where, line))
+    return TaggedExample(tuple(tokens), tuple(tags))
+
+
 def _without_annotation(where: str, line: str) -> tuple[str, list[Span]]:
     """The text of a line, and the entities marked in it, in characters of that text."""
     text, spans = "", []
