@@ -411,11 +411,8 @@ def _turns(row: Fields, task: str, part: str) -> Iterator[Utterance]:
     for turn in _objects(row["turns"]):
         speaker, text = SPEAKERS[str(turn["speaker"])], str(turn["text"])
         if speaker == USER:
-            slots = [
-                Span(_number(each["start"]), _number(each["end"]), str(each["slot"]))
-                for each in _objects(turn["slots"])
-            ]
-            yield Utterance(text, str(turn["intent"]), tuple(sorted(slots)), tuple(said), task, part)
+            slots = tuple(sorted(_slot(each) for each in _objects(turn["slots"])))
+            yield Utterance(text, str(turn["intent"]), slots, tuple(said), task, part)
         said.append(Turn(speaker, text))
 
 
