@@ -38,7 +38,7 @@ class UnderstandingSettings(SpanSettings):
     """
 
     kind: Literal["understanding"] = "understanding"
-    history: int = Field(3, ge=0)
+    history: int = Field(2, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
