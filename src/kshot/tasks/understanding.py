@@ -125,7 +125,13 @@ class Understanding(Task):
     # -- scores to frames ----------------------------------------------------------------------------------------------
 
     def understand(
-        self, scorer: Scorer, batch: Batch, lengths: Sequence[int], classes: Sequence[str], temperature: float = 1.0
+        self,
+        scorer: Scorer,
+        batch: Batch,
+        lengths: Sequence[int],
+        classes: Sequence[str],
+        temperature: float = 1.0,
+        slot_temperature: float = 1.0,
     ) -> Understood:
         """Finds the intent and the slots of each utterance.
 
@@ -134,12 +140,14 @@ class Understanding(Task):
             batch: The utterances, as `collate` makes them for a query.
             lengths: The number of words of each.
             classes: The names of the intents and slots.
-            temperature: What scores are divided by before they are taken for log probabilities.
+            temperature: What the scores of intents are divided by before they are taken for log probabilities.
+            slot_temperature: The same of slots.
         """
         groups = dict(batch.groups)
         whole = replace(batch, groups={INTENT: groups.pop(INTENT)})
         scores = scorer(whole)[INTENT].detach().cpu().double()
-        found = self.spans.find(scorer, replace(batch, groups=groups), lengths, names_of(SLOT, classes), temperature)
+        words, slots = replace(batch, groups=groups), names_of(SLOT, classes)
+        found = self.spans.find(scorer, words, lengths, slots, slot_temperature)
         return Understood((scores / temperature).softmax(dim=-1), found)
 
     def score(
