@@ -49,7 +49,7 @@ class Manifest(Settings):
 
     Attributes:
         classes: The names of the classes.
-        examples: The support, as pairs: text and label, or words and tags.
+        examples: The support, as pairs: text and label, words and tags, text and frame.
         temperature: What scores are divided by.
         threshold: See `kshot.scope.Scope`; of classifiers.
         learner: Where the learner is.
@@ -73,6 +73,8 @@ class Adapted(ABC):
         classes: The names of the classes.
         examples: The support set.
         temperature: What scores are divided by, found from the support (`kshot.calibration`).
+        task_type: The kind of its learner's task.
+        reads_history: Whether `predict` takes the turns before each text as well.
     """
 
     learner: "MetaLearner"
@@ -83,6 +85,7 @@ class Adapted(ABC):
     _vectors: Tensor | None  # of the support's distinct texts; None if the inner loop moves the encoder
 
     task_type: ClassVar[type[Task]]
+    reads_history: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kshot.classifier import Prediction
     from kshot.tagger import Tagged
     from kshot.translator import Translated
+    from kshot.understanding import Frame
 
 Form = Literal["table", "jsonl", "text", "conll", "displacy"]
 Write = Callable[[Sequence[str], Sequence[Any]], None]
@@ -69,7 +70,14 @@ def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write
     """The forms that a task's predictions can have."""
     from kshot.tagger import AdaptedTagger
     from kshot.translator import AdaptedTranslator
+    from kshot.understanding import AdaptedUnderstanding
 
+    if isinstance(task, AdaptedUnderstanding):
+        of_slots = _colours(task.slots)
+        return {
+            "table": lambda file: _frames_writer(file, of_slots),
+            "jsonl": lambda file: _line_writer(file, lambda frame: _frame_row(frame, top)),
+        }
     if isinstance(task, AdaptedTranslator):
         return {
             "table": _translations_writer,
@@ -77,7 +85,7 @@ def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write
             "text": _plain_writer,
         }
     if isinstance(task, AdaptedTagger):
-        colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(task.classes)}
+        colours = _colours(task.classes)
         return {
             "table": lambda file: _coloured_writer(file, colours),
             "jsonl": lambda file: _line_writer(file, _entities_row),
@@ -207,15 +215,62 @@ def _coloured_writer(file: TextIO, colours: Mapping[str, str]) -> Write:
 
     def write(texts: Sequence[str], predictions: Sequence["Tagged"]) -> None:
         for tagged in predictions:
-            line, done = Text(), 0
-            for each in tagged.entities:
-                colour = colours[each.label]
-                line.append(tagged.text[done : each.start])
-                line.append(each.text, style=f"bold {colour}")
-                line.append(f" [{each.label} {each.confidence:.0%}]", style=f"dim {colour}")
-                done = each.end
-            line.append(tagged.text[done:])
-            screen.print(line)
+            marks = [(each.start, each.end, each.label, each.confidence) for each in tagged.entities]
+            screen.print(marked(tagged.text, marks, colours))
         file.flush()
 
     return write
+
+
+def _frames_writer(file: TextIO, colours: Mapping[str, str]) -> Write:
+    """Each utterance with its slots in colour, what it is for behind it."""
+    screen = console(file)
+
+    def write(texts: Sequence[str], predictions: Sequence["Frame"]) -> None:
+        for frame in predictions:
+            screen.print(coloured_frame(frame, colours))
+        file.flush()
+
+    return write
+
+
+def coloured_frame(frame: "Frame", colours: Mapping[str, str]) -> Text:
+    """An utterance with its slots in colour, and what it is for."""
+    marks = [(each.start, each.end, each.slot, each.confidence) for each in frame.slots]
+    line = marked(frame.text, marks, colours)
+    style = "green" if frame.confidence >= 0.5 else "yellow"
+    line.append(f"  {frame.intent} {frame.confidence:.0%}", style=f"bold {style}")
+    return line
+
+
+def marked(text: str, marks: Sequence[tuple[int, int, str, float]], colours: Mapping[str, str]) -> Text:
+    """A text with spans in colour, their label and confidence behind them.
+
+    Args:
+        text: The text.
+        marks: The first character of each span, one past its last, its label and its confidence, in order.
+        colours: The colour of each label.
+    """
+    line, done = Text(), 0
+    for start, end, label, confidence in marks:
+        line.append(text[done:start])
+        line.append(text[start:end], style=f"bold {colours[label]}")
+        line.append(f" [{label} {confidence:.0%}]", style=f"dim {colours[label]}")
+        done = end
+    line.append(text[done:])
+    return line
+
+
+def _colours(names: Sequence[str]) -> dict[str, str]:
+    return {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(names)}
+
+
+def _frame_row(frame: "Frame", top: int) -> dict[str, Any]:
+    """What can be learned from again, once it is put right."""
+    return {
+        "text": frame.text,
+        "intent": frame.intent,
+        "confidence": round(frame.confidence, 6),
+        "slots": [{**vars(each), "confidence": round(each.confidence, 6)} for each in frame.slots],
+        "intents": {name: round(share, 6) for name, share in list(frame.intents.items())[: top or None]},
+    }

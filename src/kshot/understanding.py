@@ -76,6 +76,7 @@ class AdaptedUnderstanding(Adapted):
     examples: tuple[Utterance, ...]
     slot_temperature: float
     task_type = Understanding
+    reads_history = True
 
     @property
     def intents(self) -> tuple[str, ...]:
