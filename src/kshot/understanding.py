@@ -109,7 +109,7 @@ class AdaptedUnderstanding(Adapted):
     ) -> Self:
         check_utterance_task(examples, classes)
         core = learner.learner
-        _say_what_is_cut(learner, examples, "the turn")
+        _say_what_is_cut(learner, examples, "turn")
         support = support_batch(core, examples, classes)
         found = None if core.moves else core.known_vectors(support, known or {})
         vectors = None if found is None else gather(support, found)
