@@ -52,7 +52,7 @@ MEASURES = ("joint", "intent", "slot")
 ENCODER = {"kind": "pretrained", "model": "minilm", "max_length": 128}
 HISTORY = 2
 RECIPE = "understanding-domains"
-TURNS = 30  # of one domain in an update, two domains an update: what both ways of training see on average
+TURNS = 24  # of one domain in an update, two domains an update: what both ways of training see on average
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def joint_encoder(kind: str, dataset: UtteranceDataset, arguments: argparse.Name
         of_encoder = [tensor for tensor in encoder.parameters() if tensor.requires_grad]
         of_heads = [tensor for each in heads.values() for head in each.values() for tensor in head.parameters()]
         optimiser = torch.optim.AdamW(
-            [{"params": of_encoder, "peak": 1e-4}, {"params": of_heads, "peak": 1e-3}],
+            [{"params": of_encoder, "peak": 2e-4}, {"params": of_heads, "peak": 1e-3}],
             betas=(0.9, 0.98),
             weight_decay=0.01,
         )

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from contract import ALGORITHMS, META_TRAINED, encoder, learner, snapshot
+from contract import ALGORITHMS, META_TRAINED, learner, snapshot
 from kshot.artefact import load_learner, save_learner
 from kshot.data.examples import Utterance
 from kshot.meta.learner import Learner
 from kshot.tasks.understanding import Understanding, UnderstandingSettings
-from toy import pair, utterance_episode
+from toy import bert, pair, scratch, utterance_episode
 
 ENCODERS = ("bilstm", "bert")  # order, and pieces of words
 every_scheme = pytest.mark.parametrize("scheme", ["bio", "spans"])  # `io` is the same way, as tagging shows
@@ -25,7 +25,8 @@ every_encoder = pytest.mark.parametrize("kind", ENCODERS)
 def made(algorithm: str, kind: str, scheme: str, tiny_bert: Path) -> Learner:
     """The learner of a test's algorithm, encoder and scheme."""
     task = Understanding(UnderstandingSettings(scheme=scheme))  # type: ignore[arg-type]
-    return learner(algorithm, encoder(kind, tiny_bert), task=task)
+    encoder = bert(tiny_bert, max_length=32) if kind == "bert" else scratch(kind, max_length=64)  # room for a history
+    return learner(algorithm, encoder, task=task)
 
 
 def scores(made: Learner, seed: int = 0, shots: tuple[int, ...] = (2, 2, 2)) -> dict[str, Tensor]:

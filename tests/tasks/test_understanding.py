@@ -5,7 +5,6 @@ import pytest
 import torch
 from seqeval.metrics import f1_score
 
-from contract import encoder as encoder_of
 from contract import learner
 from kshot.data.dialogue import SYSTEM, USER, Turn
 from kshot.data.examples import Episode, Utterance
@@ -14,7 +13,7 @@ from kshot.models.vocabulary import Vocabulary
 from kshot.tasks.base import Batch
 from kshot.tasks.kinds import build_task, describe_task
 from kshot.tasks.understanding import Understanding, UnderstandingSettings, frame_scores
-from toy import CLASSES, pair, utterance_episode
+from toy import CLASSES, pair, scratch, utterance_episode
 
 CORPUS = ["wake me at six please", "user system : what time ?", "alarm set yes no seven"]
 WORDS = Vocabulary.words(CORPUS, size=100, max_length=16)
@@ -110,8 +109,8 @@ def test_frames_are_right_as_a_whole_or_not() -> None:
 
 @pytest.mark.parametrize("algorithm", ["prototypical", "ridge"])
 @pytest.mark.parametrize("scheme", ["bio", "spans"])
-def test_scores_agree_with_seqeval_and_a_count_by_hand(algorithm: str, scheme: str, tmp_path_factory: object) -> None:
-    made = learner(algorithm, encoder_of("bilstm", None), task=task(scheme=scheme))  # type: ignore[arg-type]
+def test_scores_agree_with_seqeval_and_a_count_by_hand(algorithm: str, scheme: str) -> None:
+    made = learner(algorithm, scratch("bilstm", max_length=64), task=task(scheme=scheme))
     drawn = utterance_episode(shots=(3, 3, 3), query=8)
     support, query = pair(made, drawn)
     asked = [each for each in drawn.query if isinstance(each, Utterance)]
@@ -139,7 +138,7 @@ def test_scores_agree_with_seqeval_and_a_count_by_hand(algorithm: str, scheme: s
 
 
 def test_what_the_support_does_not_show_counts_as_missed() -> None:
-    made = learner("prototypical", encoder_of("bilstm", None), task=task())  # type: ignore[arg-type]
+    made = learner("prototypical", scratch("bilstm", max_length=64), task=task())
     drawn = utterance_episode()
     asked = tuple(Utterance(each.text, "unheard of", ()) for each in drawn.query)
     support, query = pair(made, Episode(drawn.support, asked, drawn.classes, 0))
