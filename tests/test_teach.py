@@ -15,12 +15,15 @@ import torch
 import kshot.meta.learner
 from contract import learner, translator
 from kshot.adapted import Adapted
-from kshot.data.examples import Example, SentencePair, TaggedExample, TextExample
+from kshot.data.dialogue import Turn
+from kshot.data.examples import Example, SentencePair, TaggedExample, TextExample, Utterance
+from kshot.data.tags import Span
 from kshot.errors import KshotError
 from kshot.meta.algorithms import ALGORITHMS
 from kshot.meta_learner import MetaLearner, load_task
 from kshot.tasks.tagging import Tagging
-from toy import CLASSES, examples, scratch, sentence_pairs, seq2seq, tagged_episode
+from kshot.tasks.understanding import Understanding
+from toy import CLASSES, examples, scratch, sentence_pairs, seq2seq, tagged_episode, utterances
 from users import DRAWN, LABELS, QUERIES, TEXTS, task
 
 
@@ -61,6 +64,15 @@ KINDS = {
         ("măr roșu", "水"),
     ),
 }
+UNDERSTOOD = utterances((3, 3), 0, 3)
+KINDS["understanding"] = Case(
+    lambda algorithm: MetaLearner(learner(algorithm, scratch("cnn", max_length=64), task=Understanding())),
+    tuple(UNDERSTOOD),
+    Utterance("wake me up", "Wake", (Span(0, 4, "new"),), (Turn("user", "hello"), Turn("system", "hi there"))),
+    tuple(each.text for each in utterances((2, 2), 5, 2)),
+)
+FIRST_FORMAT = ("classification", "tagging", "translation")
+
 every_kind = pytest.mark.parametrize("kind", KINDS)
 both_ways = pytest.mark.parametrize("algorithm", ["matching", "first-order-maml"])  # still, and moving the encoder
 
@@ -137,7 +149,7 @@ def test_only_the_new_text_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, each in made.items():
         encoded.clear()
         each.teach(KINDS[kind].new)
-        assert sum(encoded) == (1 if kind == "translation" else 2), "the text, and the name of its class"
+        assert sum(encoded) == 1 + len(KINDS[kind].new.labels), "the text, and the names of its classes"
 
 
 # -- in words ----------------------------------------------------------------------------------------------------------
@@ -222,9 +234,14 @@ def test_a_saved_task_can_be_taught_as_if_it_had_never_been_saved(kind: str, alg
 
 def test_the_examples_are_a_file_that_adapt_reads(tmp_path: Path) -> None:
     from kshot.data.pairs import read_pairs
-    from kshot.data.readers import read_examples, read_tagged
+    from kshot.data.readers import read_examples, read_tagged, read_utterances
 
-    readers = {"classification": read_examples, "tagging": read_tagged, "translation": read_pairs}
+    readers = {
+        "classification": read_examples,
+        "tagging": read_tagged,
+        "translation": read_pairs,
+        "understanding": read_utterances,
+    }
     for kind, read in readers.items():
         adapted(kind).save(tmp_path / kind)
         assert tuple(read(tmp_path / kind / "examples.jsonl")) == KINDS[kind].support  # type: ignore[operator]
@@ -270,7 +287,7 @@ def test_classes_do_not_come_or_go_without_examples(tmp_path: Path) -> None:
         assert sentence(change).startswith("The task was saved without its examples, ")
 
 
-@every_kind
+@pytest.mark.parametrize("kind", FIRST_FORMAT)
 def test_a_task_of_the_first_format_is_read(kind: str, tmp_path: Path) -> None:
     """Which had its examples in the manifest, as pairs."""
     made = adapted(kind)
@@ -297,7 +314,7 @@ def test_examples_that_are_damaged(tmp_path: Path) -> None:
     path = folder / "examples.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
-    assert sentence(load_task, folder).startswith(f"{path} is damaged (line 16: Invalid JSON: EOF while parsing")
+    assert sentence(load_task, folder).startswith(f"{path} is damaged (line 16: Unterminated string starting at")
     path.write_bytes(whole.replace(b'"label"', b'"lable"', 1))
     assert sentence(load_task, folder) == (
         f"{path} is damaged (line 1: label: Field required); restore the folder from a copy or make it again."
@@ -379,5 +396,5 @@ def test_a_process_that_is_killed_at_any_step_of_saving_leaves_a_whole_task(tmp_
     assert done.returncode == 0, done.stderr
     n_examples = [int(number) for number in done.stdout.split()]
     assert n_examples == sorted(n_examples), "once it is there, it stays"
-    assert n_examples.count(16) > 20
+    assert n_examples.count(16) > 12
     assert n_examples.count(17) > 1

@@ -27,7 +27,7 @@ from kshot.meta.learner import Learner
 from kshot.meta.state import State, part_of, with_prefix
 from kshot.models.encoder import n_vectors, vector_keys
 from kshot.settings import Settings
-from kshot.support import from_pairs, read_support, write_support
+from kshot.support import as_row, from_pair, from_row, read_rows, write_rows
 from kshot.tasks.base import Batch, Task
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Adapted(ABC):
         classes: The names of the classes.
         examples: The support set; empty if it was saved without its examples, and then it can learn nothing more.
         temperature: What scores are divided by, found from the support (`kshot.calibration`).
+        task_type: The kind of its learner's task.
+        reads_history: Whether `predict` takes the turns before each text as well.
     """
 
     learner: "MetaLearner"
@@ -96,6 +98,7 @@ class Adapted(ABC):
 
     task_type: ClassVar[type[Task]]
     example_type: ClassVar[type[Example]]
+    reads_history: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -167,8 +170,8 @@ class Adapted(ABC):
         kept = (each for each in self.examples if self._asked(each) != self._asked(new))
         return self._with((*kept, new))
 
-    @staticmethod
-    def _asked(example: Any) -> object:
+    @classmethod
+    def _asked(cls, example: Any) -> object:
         """What an example is about: of two about the same, the later one is right."""
         return example.text.strip()
 
@@ -191,6 +194,16 @@ class Adapted(ABC):
         return dict(zip(vector_keys(batch.texts, batch.words, batch.given), parts, strict=True))
 
     # -- saving --------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def _row(cls, example: Any) -> dict[str, Any]:
+        """An example as a line of the file of a saved task."""
+        return as_row(example)
+
+    @classmethod
+    def _of_row(cls, row: dict[str, Any]) -> Any:
+        """The example of a line; raises KeyError, TypeError or ValueError if there is none."""
+        return from_row(cls.example_type, row)
 
     def save(self, path: str | Path, *, bundle: bool = False, examples: bool = True) -> None:
         """Saves the task as a folder; the same texts then have the same predictions, to the last bit.
@@ -228,7 +241,7 @@ class Adapted(ABC):
             write_manifest(draft, "task", manifest.model_dump(mode="json", exclude_none=True))
             save_file({name: tensor.cpu().clone().contiguous() for name, tensor in tensors.items()}, draft / _TENSORS)
             if kept:
-                write_support(draft / _EXAMPLES, kept)
+                write_rows(draft / _EXAMPLES, map(self._row, kept))
             if inside:
                 keep_folder(folder / _BUNDLED, draft / _BUNDLED)
             elif home is None:
@@ -313,10 +326,10 @@ def load_adapted(folder: Path, learner: "MetaLearner", kind: type[Adapted]) -> A
 def _examples_of(folder: Path, manifest: Manifest, kind: type[Adapted]) -> tuple[Any, ...]:
     """The support of a saved task; empty if it was left out."""
     if manifest.examples is not None:
-        return from_pairs(kind.example_type, manifest.examples)
+        return tuple(from_pair(kind.example_type, pair) for pair in manifest.examples)
     if not manifest.n_examples:
         return ()
-    return read_support(folder / _EXAMPLES, kind.example_type, manifest.n_examples)
+    return read_rows(folder / _EXAMPLES, kind._of_row, manifest.n_examples)
 
 
 def learner_of(folder: Path) -> Path:

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -66,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in _PATIENT_THREADS.items():
         os.environ.setdefault(name, value)
     try:
-        app(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            app(arguments)
     except KshotError as error:
         print(f"Error: {error}", file=sys.stderr)
         return ERROR
@@ -75,6 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Shows a warning as the sentence that it is."""
+    print(f"Note: {message}", file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:
@@ -204,7 +212,8 @@ def adapt(
         typer.Argument(
             metavar="EXAMPLES",
             help="Texts and labels: JSONL, JSON, CSV or TSV. Or sentences and entities: JSONL, CoNLL columns, or text "
-            "with \\[marks](TYPE). Or sources and targets: JSONL, JSON, CSV or TSV.",
+            "with \\[marks](TYPE). Or sources and targets: JSONL, JSON, CSV or TSV. Or turns with intents and slots, "
+            "or dialogues of them: JSONL, JSON.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="TASK", help="The task's folder.", show_default=False)],
@@ -238,17 +247,19 @@ def adapt(
         ),
     ] = None,
 ) -> None:
-    """Learn a task from a file of labelled texts, tagged sentences or sentence pairs."""
+    """Learn a task from a file of labelled texts, tagged sentences, sentence pairs or turns of dialogues."""
     from time import perf_counter
 
     from kshot.data.pairs import is_pairs, read_pairs
-    from kshot.data.readers import is_tagged, read_examples, read_tagged
+    from kshot.data.readers import is_tagged, is_utterances, read_examples, read_tagged, read_utterances
     from kshot.output import show_adapted, show_choice
 
     plain = examples.suffix.lower() == ".txt"  # has no labels, so it must mark entities
     support: Sequence[Example]
     if targets is not None or is_pairs(examples):
         kind, support = "translation", read_pairs(examples, targets, source=text, target=label)
+    elif is_utterances(examples):
+        kind, support = "understanding", read_utterances(examples)
     elif plain or is_tagged(examples):
         kind, support = "tagging", read_tagged(examples, scheme=scheme)
     else:
@@ -259,6 +270,7 @@ def adapt(
             "tagging": "tagged sentences",
             "classification": "labelled texts",
             "translation": "sentence pairs",
+            "understanding": "turns with intents and slots",
         }
         raise KshotError(f"{examples} holds {holds[kind]}, but {run} learns {learner.kind}; give a learner of {kind}.")
     begin = perf_counter()
@@ -296,18 +308,22 @@ def predict(
     field: Annotated[str | None, typer.Option("--text", metavar="FIELD", help="The field with the text.")] = None,
     learner: LearnerOption = None,
 ) -> None:
-    """Label texts, find entities in them, or translate them by an adapted task, as they come."""
+    """Label texts, find entities in them, translate or understand them by an adapted task, as they come."""
     from kshot.meta_learner import load_task
     from kshot.predictions import prediction_writer
-    from kshot.streams import text_blocks
+    from kshot.streams import text_blocks, turn_blocks
 
     if file == "-" and sys.stdin.isatty():
         print("Type texts, one a line; Ctrl-D ends.", file=sys.stderr)
-    blocks = text_blocks(file, field=field)
     adapted = load_task(task, learner=learner)
     with prediction_writer(adapted, out, format, top=top) as write:
-        for texts in blocks:
-            write(texts, adapted.predict(texts))
+        if adapted.reads_history:
+            for asked in turn_blocks(file, field=field):
+                texts = [each.text for each in asked]
+                write(texts, adapted.predict(texts, [each.history for each in asked]))
+        else:
+            for texts in text_blocks(file, field=field):
+                write(texts, adapted.predict(texts))
 
 
 @app.command(rich_help_panel="Use it")
@@ -371,7 +387,15 @@ def data_check(
 ) -> None:
     """Look for conflicting labels, repeated texts, small classes and leaks between parts; status 1 for an error."""
     from kshot.data.catalogue import load_dataset
-    from kshot.data.readers import check, check_splits, is_tagged, read_examples, read_tagged
+    from kshot.data.readers import (
+        check,
+        check_splits,
+        is_tagged,
+        is_utterances,
+        read_examples,
+        read_tagged,
+        read_utterances,
+    )
     from kshot.output import show_findings
 
     if path.is_dir():
@@ -379,7 +403,10 @@ def data_check(
         examples = [*dataset.train, *dataset.valid, *dataset.test]
         findings = [*check(examples, tasks=dataset.unit == "tasks"), *check_splits(dataset)]
     else:
-        examples = read_tagged(path) if is_tagged(path) else read_examples(path)
+        read: Callable[[Path], list[Any]] = (
+            read_utterances if is_utterances(path) else read_tagged if is_tagged(path) else read_examples
+        )
+        examples = read(path)
         findings = check(examples)
     show_findings(path, examples, findings)
     if any(finding.severity == "error" for finding in findings):

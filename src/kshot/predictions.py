@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kshot.classifier import Prediction
     from kshot.tagger import Tagged
     from kshot.translator import Translated
+    from kshot.understanding import Frame
 
 Form = Literal["table", "jsonl", "text", "conll", "displacy"]
 Write = Callable[[Sequence[str], Sequence[Any]], None]
@@ -69,12 +70,16 @@ def presenter(task: "Adapted") -> Callable[[Any], Text]:
     """How one of a task's predictions is shown to a person."""
     from kshot.tagger import AdaptedTagger
     from kshot.translator import AdaptedTranslator
+    from kshot.understanding import AdaptedUnderstanding
 
+    if isinstance(task, AdaptedUnderstanding):
+        of_slots = _colours(task.slots)
+        return lambda frame: coloured_frame(frame, of_slots)
     if isinstance(task, AdaptedTranslator):
         return _translation_line
     if isinstance(task, AdaptedTagger):
-        colours = _colours_of(task.classes)
-        return lambda tagged: _marked_line(tagged, colours)
+        of_types = _colours(task.classes)
+        return lambda tagged: coloured_entities(tagged, of_types)
     return _label_line
 
 
@@ -82,7 +87,13 @@ def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write
     """The forms that a task's predictions can have."""
     from kshot.tagger import AdaptedTagger
     from kshot.translator import AdaptedTranslator
+    from kshot.understanding import AdaptedUnderstanding
 
+    if isinstance(task, AdaptedUnderstanding):
+        return {
+            "table": lambda file: _lines_writer(file, presenter(task)),
+            "jsonl": lambda file: _line_writer(file, lambda frame: _frame_row(frame, top)),
+        }
     if isinstance(task, AdaptedTranslator):
         return {
             "table": _translations_writer,
@@ -227,22 +238,6 @@ def _lines_writer(file: TextIO, present: Callable[[Any], Text]) -> Write:
     return write
 
 
-def _marked_line(tagged: "Tagged", colours: Mapping[str, str]) -> Text:
-    """A text with its entities in colour, their type and confidence behind them."""
-    line, done = Text(), 0
-    for each in tagged.entities:
-        colour = colours[each.label]
-        line.append(tagged.text[done : each.start])
-        line.append(each.text, style=f"bold {colour}")
-        line.append(f" [{each.label} {each.confidence:.0%}]", style=f"dim {colour}")
-        done = each.end
-    return line.append(tagged.text[done:])
-
-
-def _colours_of(classes: Sequence[str]) -> dict[str, str]:
-    return {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(classes)}
-
-
 def _label_line(prediction: "Prediction") -> Text:
     """The likeliest class, how likely it is, and whether it is perhaps none of them."""
     line = (
@@ -257,3 +252,52 @@ def _label_line(prediction: "Prediction") -> Text:
 def _certainty(prediction: "Prediction") -> str:
     """The colour of a label."""
     return "yellow" if not prediction.in_scope else "green" if prediction.confidence >= 0.5 else "white"
+
+
+def coloured_entities(tagged: "Tagged", colours: Mapping[str, str]) -> Text:
+    """A text with its entities in colour."""
+    return marked(
+        tagged.text, [(each.start, each.end, each.label, each.confidence) for each in tagged.entities], colours
+    )
+
+
+def coloured_frame(frame: "Frame", colours: Mapping[str, str]) -> Text:
+    """An utterance with its slots in colour, and what it is for."""
+    marks = [(each.start, each.end, each.slot, each.confidence) for each in frame.slots]
+    line = marked(frame.text, marks, colours)
+    style = "green" if frame.confidence >= 0.5 else "yellow"
+    line.append(f"  {frame.intent} {frame.confidence:.0%}", style=f"bold {style}")
+    return line
+
+
+def marked(text: str, marks: Sequence[tuple[int, int, str, float]], colours: Mapping[str, str]) -> Text:
+    """A text with spans in colour, their label and confidence behind them.
+
+    Args:
+        text: The text.
+        marks: The first character of each span, one past its last, its label and its confidence, in order.
+        colours: The colour of each label.
+    """
+    line, done = Text(), 0
+    for start, end, label, confidence in marks:
+        line.append(text[done:start])
+        line.append(text[start:end], style=f"bold {colours[label]}")
+        line.append(f" [{label} {confidence:.0%}]", style=f"dim {colours[label]}")
+        done = end
+    line.append(text[done:])
+    return line
+
+
+def _colours(names: Sequence[str]) -> dict[str, str]:
+    return {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(names)}
+
+
+def _frame_row(frame: "Frame", top: int) -> dict[str, Any]:
+    """What can be learned from again, once it is put right."""
+    return {
+        "text": frame.text,
+        "intent": frame.intent,
+        "confidence": round(frame.confidence, 6),
+        "slots": [{**vars(each), "confidence": round(each.confidence, 6)} for each in frame.slots],
+        "intents": {name: round(share, 6) for name, share in list(frame.intents.items())[: top or None]},
+    }

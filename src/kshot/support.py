@@ -1,7 +1,9 @@
 """The support of a saved task as JSON Lines: an example a line, with the fields that `kshot adapt` reads."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,18 +16,17 @@ from kshot.errors import KshotError, several
 E = TypeVar("E", bound=Example)
 
 
-def write_support(path: Path, examples: Sequence[Example]) -> None:
-    """Writes examples of one kind; what is empty in them is left out."""
-    form = TypeAdapter(type(examples[0]))
-    path.write_bytes(b"".join(form.dump_json(each, exclude_defaults=True) + b"\n" for each in examples))
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes a line for each row."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def read_support(path: Path, kind: type[E], n_examples: int) -> tuple[E, ...]:
+def read_rows(path: Path, of_row: Callable[[dict[str, Any]], E], n_examples: int) -> tuple[E, ...]:
     """Reads examples.
 
     Args:
         path: The file.
-        kind: What they are.
+        of_row: Makes an example of a line.
         n_examples: How many the task was adapted to.
 
     Raises:
@@ -33,18 +34,15 @@ def read_support(path: Path, kind: type[E], n_examples: int) -> tuple[E, ...]:
     """
     if not path.is_file():
         raise KshotError(f"{path} is missing: the folder is not complete; restore it from a copy or make it again.")
-    form = TypeAdapter(kind)
-    lines = path.read_bytes().split(b"\n")  # not splitlines, which also splits inside a text
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):  # not splitlines, which also splits inside a text
         if line.strip():
             try:
-                found.append(form.validate_json(line))
+                found.append(of_row(json.loads(line)))
             except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(str(part) for part in first["loc"])
-                why = f"line {number}: {f'{place}: ' if place else ''}{first['msg']}"
-                raise damaged(path, ValueError(why)) from error
+                raise damaged(path, ValueError(f"line {number}: {_first_problem(error)}")) from error
+            except (KeyError, TypeError, ValueError) as error:
+                raise damaged(path, ValueError(f"line {number}: {error}")) from error
     if len(found) != n_examples:
         raise KshotError(
             f"{path} has {several(len(found), 'example')}, but the task was adapted to {n_examples}; adapt again to "
@@ -53,8 +51,37 @@ def read_support(path: Path, kind: type[E], n_examples: int) -> tuple[E, ...]:
     return tuple(found)
 
 
-def from_pairs(kind: type[E], pairs: Iterable[tuple[Any, Any]]) -> tuple[E, ...]:
-    """Makes examples of the values of their first two fields."""
-    form = TypeAdapter(kind)
+# -- examples as rows --------------------------------------------------------------------------------------------------
+
+
+@cache
+def _form_of(kind: type[E]) -> TypeAdapter[E]:
+    return TypeAdapter(kind)
+
+
+def as_row(example: Example) -> dict[str, Any]:
+    """The fields of an example; what is empty is left out."""
+    row: dict[str, Any] = _form_of(type(example)).dump_python(example, mode="json", exclude_defaults=True)
+    return row
+
+
+def from_row(kind: type[E], row: dict[str, Any]) -> E:
+    """The example that has these fields.
+
+    Raises:
+        ValidationError: If they are not those of the kind.
+    """
+    found: E = _form_of(kind).validate_python(row)
+    return found
+
+
+def from_pair(kind: type[E], pair: tuple[Any, Any]) -> E:
+    """The example whose first two fields have these values."""
     names = [each.name for each in fields(kind)[:2]]  # type: ignore[arg-type]
-    return tuple(form.validate_python(dict(zip(names, pair, strict=True))) for pair in pairs)
+    return from_row(kind, dict(zip(names, pair, strict=True)))
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -9,12 +9,15 @@ from contract import learner, translator
 from kshot.adapted import Adapted
 from kshot.chat.conversation import Conversation
 from kshot.chat.manners import MANNERS
-from kshot.data.dialogue import Turn
-from kshot.data.examples import SentencePair, TaggedExample, TextExample
+from kshot.data.dialogue import HistoryCut, Turn
+from kshot.data.examples import SentencePair, TaggedExample, TextExample, Utterance
+from kshot.data.tags import Span
 from kshot.errors import KshotError
 from kshot.meta_learner import ADAPTED, MetaLearner
 from kshot.tasks.tagging import Tagging
-from toy import scratch, sentence_pairs, seq2seq, tagged_episode
+from kshot.tasks.understanding import Understanding
+from kshot.understanding import AdaptedUnderstanding
+from toy import scratch, sentence_pairs, seq2seq, tagged_episode, utterances
 from users import LABELS, TEXTS, task
 
 
@@ -58,7 +61,7 @@ def test_a_turn_that_cannot_be_read_is_none() -> None:
     talk, _ = kept(translating_task())
     words = refused(talk.say, "măr " * 500)
     assert words.endswith("more than the 32 that the learner reads at once; split it into sentences.")
-    assert talk.exchanges == ()
+    assert talk.history == ()
     assert refused(talk.undo) == "There is nothing to take back; a turn, /teach and /reset can be taken back."
 
 
@@ -69,10 +72,11 @@ def test_a_correction_joins_and_is_saved() -> None:
     assert [talk.task] == saved
     assert talk.task.examples == (*task().examples, TextExample("something else", "new class"))
     assert (taught.n_examples, taught.new, taught.gone) == (17, ("new class",), ())
-    assert taught.answer == talk.task.predict(["something else"])[0] == talk.exchanges[-1].answer
+    assert talk.last is not None
+    assert taught.answer == talk.task.predict(["something else"])[0] == talk.last.answer
     assert taught.answer.label == "new class"
     assert min(taught.learning, taught.saving) > 0
-    assert len(talk.exchanges) == 1, "the turn is still one"
+    assert len(talk.history) == 1, "the turn is still one"
 
 
 def test_a_correction_of_a_correction() -> None:
@@ -101,7 +105,8 @@ def test_steps_are_taken_back_one_by_one() -> None:
     assert talk.task is first
     assert saved[1] is first
     assert [turn.text for turn in talk.history] == ["one", "two"]
-    assert talk.exchanges[-1].answer == first.predict(["two"])[0]
+    assert talk.last is not None
+    assert talk.last.answer == first.predict(["two"])[0]
     assert talk.undo() == 'the turn "two"'
     assert talk.undo() == 'the turn "one"'
     assert refused(talk.undo) == "There is nothing to take back; a turn, /teach and /reset can be taken back."
@@ -127,7 +132,8 @@ def test_what_cannot_be_saved_is_not_learned() -> None:
     assert refused(talk.teach, "another class") == "The disk is full."
     assert refused(talk.undo) == "The disk is full."
     assert talk.task is before
-    assert talk.exchanges[-1].answer.label == "new class"
+    assert talk.last is not None
+    assert talk.last.answer.label == "new class"
     full = False
     assert talk.undo() == 'what was taught about "something else"'
 
@@ -216,6 +222,130 @@ def test_a_better_translation() -> None:
     talk.teach("sea sea")
     assert talk.task.examples[-1] == SentencePair("mare mare", "sea sea")
     assert refused(talk.teach, "") == "/teach needs what is right: /teach and the better translation."
+
+
+# -- understanding -----------------------------------------------------------------------------------------------------
+
+
+def understanding_task() -> AdaptedUnderstanding:
+    own = MetaLearner(learner("prototypical", scratch("cnn", max_length=64), task=Understanding()))
+    made = own.adapt(utterances((3, 3), 0, 3))
+    assert isinstance(made, AdaptedUnderstanding)
+    return made
+
+
+TURN = "at ten: send 500 dollars to Anna, please"
+SLOTS = (Span(13, 24, "amount"), Span(28, 32, "recipient"))
+MARKED = "at ten: send [500 dollars](amount) to [Anna](recipient), please"
+
+
+def test_what_was_said_before_is_given_to_the_task() -> None:
+    made = understanding_task()
+    talk, _ = kept(made)
+    talk.say("hello")
+    talk.hear("what about the lamp")
+    answer = talk.say("now please")
+    before = (Turn("user", "hello"), Turn("system", "what about the lamp"))
+    assert answer == made.predict(["now please"], [before])[0]
+    assert talk.history == (*before, Turn("user", "now please"))
+    assert talk.undo() == 'the turn "now please"'
+    assert talk.undo() == 'the turn "what about the lamp"'
+    talk.say("now please")
+    assert talk.last is not None
+    assert talk.last.history == (Turn("user", "hello"),)
+
+
+def test_a_dialogue_that_the_system_begins() -> None:
+    talk, _ = kept(understanding_task())
+    talk.hear("how can I help you")
+    assert refused(talk.teach, "Wake").startswith("There is no answer to correct yet")
+    talk.say("wake me")
+    talk.teach("Wake")
+    assert talk.task.examples[-1].history == (Turn("system", "how can I help you"),)
+
+
+@pytest.mark.parametrize(
+    ("correction", "intent", "spans"),
+    [
+        (f"TransferMoney: {MARKED}", "TransferMoney", SLOTS),
+        (f"Transfer: Money : {MARKED}", "Transfer: Money", SLOTS),
+        (f"TransferMoney:{MARKED}", "TransferMoney", SLOTS),
+        (f"TransferMoney: {TURN}", "TransferMoney", ()),
+        (MARKED, None, SLOTS),
+        (TURN, None, ()),
+        ("TransferMoney", "TransferMoney", None),
+    ],
+)
+def test_an_intent_and_slots(correction: str, intent: str | None, spans: tuple[Span, ...] | None) -> None:
+    """What is not said stays as it was answered; an intent and a slot that are unknown become classes."""
+    talk, _ = kept(understanding_task())
+    answer = talk.say(TURN)
+    taught = talk.teach(correction)
+    found = tuple(Span(each.start, each.end, each.slot) for each in answer.slots)
+    expected = Utterance(TURN, intent or answer.intent, found if spans is None else spans)
+    assert talk.task.examples[-1] == expected
+    assert ("intent:TransferMoney" in taught.new) == (intent == "TransferMoney")
+    assert ("slot:amount" in taught.new) == (spans == SLOTS)
+    assert taught.answer == talk.task.predict([TURN])[0]
+
+
+@pytest.mark.parametrize(
+    ("correction", "expected"),
+    [
+        (
+            "TransferMoney: send [600 dollars](amount) to Anna",
+            '/teach is to mark the words of the last turn as they are, but word 1 is "send" and in the turn it is '
+            f'"at"; mark these words: {TURN}',
+        ),
+        (
+            "send [500 dollars](amount) to Anna, please",
+            '/teach is to mark the words of the last turn as they are, but word 1 is "send" and in the turn it is '
+            f'"at"; mark these words: {TURN}',
+        ),
+        (f": {MARKED}", None),
+        (
+            f"X: {MARKED.replace('(amount)', '()')}",
+            "/teach: [500 dollars]() lacks its type; write [Aspirin](Chemical).",
+        ),
+    ],
+)
+def test_frames_that_cannot_be_taught(correction: str, expected: str | None) -> None:
+    talk, saved = kept(understanding_task())
+    talk.say(TURN)
+    if expected is None:
+        talk.teach(correction)
+        assert talk.task.examples[-1].intent in understanding_task().intents, "no intent was said"
+        return
+    assert refused(talk.teach, correction) == expected
+    assert saved == []
+
+
+def test_the_same_words_after_other_words_are_another_example() -> None:
+    talk, _ = kept(understanding_task())
+    talk.say("yes")
+    talk.teach("Agree")
+    talk.hear("shall I stop")
+    talk.say("yes")
+    taught = talk.teach("Stop")
+    assert taught.n_examples == len(understanding_task().examples) + 2
+    assert taught.gone == ()
+
+
+def test_of_a_long_history_what_is_read_is_kept() -> None:
+    talk, _ = kept(understanding_task())
+    for number in range(5):
+        talk.hear(f"turn {number}")
+    with pytest.warns(HistoryCut):
+        talk.say("wake me")
+        talk.teach("Wake")
+    assert talk.task.examples[-1].history == (Turn("system", "turn 3"), Turn("system", "turn 4"))
+
+
+def test_only_a_task_that_reads_them_hears_others() -> None:
+    talk, _ = kept(task())
+    assert refused(talk.hear, "hello") == "/system adds what a system says to its user, which this task does not read."
+    talk, _ = kept(understanding_task())
+    assert refused(talk.hear, "") == "/system needs what the system says: /system Which day would you like?"
 
 
 # -- what a session comes to -------------------------------------------------------------------------------------------

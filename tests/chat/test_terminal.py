@@ -18,7 +18,8 @@ from contract import learner, translator
 from kshot.cli import main
 from kshot.meta_learner import MetaLearner, load_task
 from kshot.tasks.tagging import Tagging
-from toy import scratch, sentence_pairs, seq2seq, tagged_episode
+from kshot.tasks.understanding import Understanding
+from toy import scratch, sentence_pairs, seq2seq, tagged_episode, utterances
 from users import LABELS, TEXTS, task
 
 Chat = Callable[..., tuple[int, list[str], str]]
@@ -229,6 +230,44 @@ def test_a_session_of_translations(chat: Chat, tmp_path: Path) -> None:
     assert status == 0
     assert lines[1] == "Learned 7 examples in 0 ms, saved in 0 ms. The same turn now:"
     assert load_task(tmp_path / "task").examples[-1].target == "sea sea"
+
+
+def test_a_session_of_understanding(chat: Chat, tmp_path: Path) -> None:
+    own = MetaLearner(learner("prototypical", scratch("cnn", max_length=64), task=Understanding()))
+    own.adapt(utterances((3, 3), 0, 3)).save(tmp_path / "task")
+    status, lines, errors = chat(
+        tmp_path / "task",
+        "send 500 dollars to Anna",
+        "/teach TransferMoney: send [500 dollars](amount) to [Anna](recipient_name)",
+        "/system To which account?",
+        "the second one",
+        "and now",
+        "and then",
+    )
+    assert status == 0
+    assert lines[1].startswith(
+        'Learned 7 examples in 0 ms, saved in 0 ms; the intent "TransferMoney" is new; the slot "amount" is new; the '
+        'slot "recipient_name" is new.'
+    )
+    [frame] = load_task(tmp_path / "task").predict(["send 500 dollars to Anna"])
+    assert f"{frame.intent} {frame.confidence:.0%}" in lines[2]
+    assert errors == (
+        "Note: The history of text 1 has 3 turns, of which the newest 2 are read; what is older does not count. So it "
+        "goes on.\n"
+    ), "once"
+    rows = [json.loads(line) for line in (tmp_path / "task" / "examples.jsonl").read_text().splitlines()]
+    assert rows[-1] == {
+        "text": "send 500 dollars to Anna",
+        "intent": "TransferMoney",
+        "slots": [
+            {"slot": "amount", "start": 5, "end": 16},
+            {"slot": "recipient_name", "start": 20, "end": 24},
+        ],
+    }
+    assert (
+        "/system adds what the system says to its user, such as /system Which day?"
+        in chat(tmp_path / "task", "/help")[1]
+    )
 
 
 def test_the_learner_that_has_moved(folder: Path, chat: Chat, tmp_path: Path) -> None:

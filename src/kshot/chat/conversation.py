@@ -7,7 +7,7 @@ from typing import Any
 
 from kshot.adapted import Adapted
 from kshot.chat.manners import MANNERS, Exchange
-from kshot.data.dialogue import USER, History, Turn
+from kshot.data.dialogue import SYSTEM, USER, History, Turn
 from kshot.errors import KshotError
 
 
@@ -37,7 +37,8 @@ class _Moment:
     """All that a step changes, so that it can be taken back: tasks never change, so an old one is as good as new."""
 
     task: Adapted
-    exchanges: tuple[Exchange, ...] = ()
+    history: History = ()
+    last: Exchange | None = None
 
 
 class Conversation:
@@ -60,14 +61,14 @@ class Conversation:
         return self._now.task
 
     @property
-    def exchanges(self) -> tuple[Exchange, ...]:
-        """What was said and answered, the oldest first."""
-        return self._now.exchanges
-
-    @property
     def history(self) -> History:
         """The turns of both sides, the oldest first."""
-        return tuple(turn for each in self.exchanges for turn in each.turns)
+        return self._now.history
+
+    @property
+    def last(self) -> Exchange | None:
+        """The last turn that was answered; None if there is none to correct."""
+        return self._now.last
 
     def say(self, text: str) -> Any:
         """Adds a turn of the user, and returns what the task makes of it.
@@ -77,10 +78,21 @@ class Conversation:
         """
         turn = Turn(USER, text)
         answer = self.manner.answer(self.task, self.history, turn)
-        self._go_on(
-            _Moment(self.task, (*self.exchanges, Exchange(self.history, turn, answer, self.manner.reply(answer))))
-        )
+        said = Exchange(self.history, turn, answer, self.manner.reply(answer))
+        self._go_on(_Moment(self.task, (*self.history, *said.turns), said))
         return answer
+
+    def hear(self, text: str) -> None:
+        """Adds a turn of the system that the user talks to, of which a task that understands users knows nothing else.
+
+        Raises:
+            KshotError: If the task does not read what was said before, or speaks itself.
+        """
+        if not self.manner.hears:
+            raise KshotError("/system adds what a system says to its user, which this task does not read.")
+        if not text:
+            raise KshotError("/system needs what the system says: /system Which day would you like?")
+        self._go_on(_Moment(self.task, (*self.history, Turn(SYSTEM, text)), self.last))
 
     def teach(self, correction: str) -> Taught:
         """Corrects what the task made of the last turn: the task adapts again, to this as well, and is saved.
@@ -91,12 +103,12 @@ class Conversation:
         Raises:
             KshotError: If there is no turn, or the correction cannot be used or kept; nothing has changed then.
         """
-        if not self.exchanges:
+        if self.last is None:
             raise KshotError("There is no answer to correct yet; write something first, then /teach what is right.")
         if not correction:
             raise KshotError(f"/teach needs what is right: {self.manner.usage}.")
-        last = self.exchanges[-1]
-        example, reply = self.manner.correct(last, correction)
+        last = self.last
+        example, reply = self.manner.correct(self.task, last, correction)
         begin = perf_counter()
         task = self.task.teach(example)
         learned = perf_counter()
@@ -105,7 +117,8 @@ class Conversation:
         answer = self.manner.answer(task, last.history, last.turn)
         old, new = self.task.classes, task.classes
         corrected = Exchange(last.history, last.turn, answer, reply)
-        self._go_on(_Moment(task, (*self.exchanges[:-1], corrected)))
+        since = self.history[len(last.history) + len(last.turns) :]
+        self._go_on(_Moment(task, (*last.history, *corrected.turns, *since), corrected))
         return Taught(
             answer,
             len(task.examples),
@@ -127,15 +140,15 @@ class Conversation:
         if last.task is not self.task:
             self._save(last.task)
         now, self._now = self._now, self._before.pop()
-        if now.task is not last.task:
-            return f'what was taught about "{now.exchanges[-1].turn.text}"'
-        if len(now.exchanges) > len(last.exchanges):
-            return f'the turn "{now.exchanges[-1].turn.text}"'
+        if now.last is not None and now.task is not last.task:
+            return f'what was taught about "{now.last.turn.text}"'
+        if len(now.history) > len(last.history):
+            return f'the turn "{now.history[len(last.history)].text}"'
         return "the reset"
 
     def reset(self) -> int:
         """Forgets the turns, and says how many there were; what was taught stays."""
-        n_turns = len(self.exchanges)
+        n_turns = len(self.history)
         if n_turns:
             self._go_on(_Moment(self.task))
         return n_turns

@@ -5,6 +5,7 @@ From a pipe the same lines are read without a prompt, and what is refused makes 
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -15,6 +16,8 @@ from rich.text import Text
 from kshot.adapted import Adapted
 from kshot.artefact import MANIFEST
 from kshot.chat.conversation import Conversation, Taught
+from kshot.data.dialogue import HistoryCut
+from kshot.data.examples import INTENT, SLOT
 from kshot.errors import KshotError, did_you_mean, several
 from kshot.output import console
 from kshot.predictions import presenter
@@ -52,11 +55,15 @@ class Terminal:
         self._ended = False
         self._commands: dict[str, tuple[str, Callable[[str], None]]] = {
             "/teach": (f"corrects the last answer: {conversation.manner.usage}", self._teach),
+            "/system": ("adds what the system says to its user, such as /system Which day?", self._system),
             "/undo": ("takes back the last turn, /teach or /reset", self._undo),
             "/reset": ("forgets the turns; what was taught stays", self._reset),
             "/help": ("says this", self._help),
             "/quit": ("ends, as Ctrl-D does", self._quit),
         }
+        if not conversation.manner.hears:
+            del self._commands["/system"]
+        self._said_what_is_read = False
 
     def run(self) -> bool:
         """Reads lines and answers them."""
@@ -82,7 +89,20 @@ class Terminal:
             name, _, rest = line.strip().partition(" ")
             self._command(name, rest.strip())
         else:
-            self._show(self.conversation.say(line.strip()))
+            self._show(self._said(line.strip()))
+
+    def _said(self, text: str) -> object:
+        """What the task makes of a turn; that it does not read all of a long history is said once."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", HistoryCut)
+            answer = self.conversation.say(text)
+        for each in caught:
+            if not issubclass(each.category, HistoryCut):
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+            elif not self._said_what_is_read:
+                self._said_what_is_read = True
+                self._complaints.print(Text(f"Note: {each.message} So it goes on.", "dim"))
+        return answer
 
     def _command(self, name: str, rest: str) -> None:
         if name not in self._commands:
@@ -90,20 +110,25 @@ class Terminal:
                 f"There is no command {name}; /help lists them, and a space before it makes it a turn."
                 + did_you_mean(name, self._commands)
             )
-        if rest and name != "/teach":
+        if rest and name not in ("/teach", "/system"):
             raise KshotError(f'{name} takes nothing after it, but "{rest}" was given; write it alone.')
         self._commands[name][1](rest)
 
     # -- the commands --------------------------------------------------------------------------------------------------
 
     def _teach(self, correction: str) -> None:
-        taught = self.conversation.teach(correction)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HistoryCut)
+            taught = self.conversation.teach(correction)
         self._screen.print(Text(_said_of(taught), "cyan"))
         known = [name for name in self.conversation.task.classes if name not in taught.new]
         for hint in (did_you_mean(name, known) for name in taught.new):
             if hint:
                 self._screen.print(Text(f"{hint.strip()} /undo takes the new class back.", "yellow"))
         self._show(taught.answer)
+
+    def _system(self, text: str) -> None:
+        self.conversation.hear(text)
 
     def _undo(self, _: str) -> None:
         self._screen.print(Text(f"Took back {self.conversation.undo()}.", "cyan"))
@@ -140,10 +165,16 @@ class Terminal:
 
 def _said_of(taught: Taught) -> str:
     """What a correction came to, in words."""
-    changes = [f'the class "{name}" is new' for name in taught.new]
-    changes += [f'the class "{name}" has no example any more and is gone' for name in taught.gone]
+    changes = [f"{_class(name)} is new" for name in taught.new]
+    changes += [f"{_class(name)} has no example any more and is gone" for name in taught.gone]
     times = f"{_milliseconds(taught.learning)}, saved in {_milliseconds(taught.saving)}"
     return "; ".join([f"Learned {several(taught.n_examples, 'example')} in {times}", *changes]) + ". The same turn now:"
+
+
+def _class(name: str) -> str:
+    """A class in words; the classes of some tasks are of several kinds."""
+    kind, _, own = name.partition(":")
+    return f'the {kind} "{own}"' if kind in (INTENT, SLOT) and own else f'the class "{name}"'
 
 
 def _milliseconds(seconds: float) -> str:

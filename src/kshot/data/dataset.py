@@ -8,10 +8,11 @@ from typing import Any, Literal
 from kshot.data.augment import build_augmentation
 from kshot.data.augment_sentences import SentenceAugmentations
 from kshot.data.draws import Count, Sampler
-from kshot.data.examples import SentencePair, TaggedExample, TextExample
+from kshot.data.examples import SentencePair, TaggedExample, TextExample, Utterance
 from kshot.data.pairs import PairSampler
 from kshot.data.sampler import EpisodeSampler
 from kshot.data.sentences import SentenceSampler
+from kshot.data.utterance_sampler import UtteranceSampler
 from kshot.errors import KshotError, did_you_mean
 
 Unit = Literal["classes", "tasks", "examples"]
@@ -88,7 +89,7 @@ class Dataset(ABC):
 
     @property
     def shot_counts(self) -> str:
-        """What the shots of an episode are: ``examples`` or ``mentions`` of a class, ``sentences`` or ``pairs``."""
+        """What shots are: ``examples`` or ``mentions`` of a class, ``sentences``, ``pairs``, ``turns`` of an intent."""
         return "examples"
 
     @property
@@ -253,6 +254,49 @@ class PairDataset(Dataset):
             raise KshotError("training.augment changes one text, and would part it from its translation; leave it out.")
         examples, query_examples = self.pools(part)
         return PairSampler(
+            examples,
+            way=way,
+            shot=shot,
+            query=query,
+            seed=seed,
+            n_episodes=n_episodes,
+            query_examples=query_examples,
+            skip_small=skip_small,
+        )
+
+
+@dataclass(frozen=True)
+class UtteranceDataset(Dataset):
+    """Turns of users with intents and slots. Each task is a domain; the parts have different ones."""
+
+    train: tuple[Utterance, ...]
+    valid: tuple[Utterance, ...]
+    test: tuple[Utterance, ...]
+
+    @property
+    def shot_counts(self) -> str:
+        return "turns"
+
+    @property
+    def usual_way(self) -> Count:
+        return "all"
+
+    def sampler(
+        self,
+        part: str,
+        *,
+        way: Count,
+        shot: Count,
+        query: Count,
+        seed: int,
+        n_episodes: int,
+        skip_small: bool = False,
+        augment: Sequence[str] = (),
+    ) -> UtteranceSampler:
+        if augment:
+            raise KshotError("training.augment changes texts, and would part slots from their places; leave it out.")
+        examples, query_examples = self.pools(part)
+        return UtteranceSampler(
             examples,
             way=way,
             shot=shot,

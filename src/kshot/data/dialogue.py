@@ -108,10 +108,11 @@ def read_dialogues(path: str | Path, *, of: Speaker) -> list[Dialogue]:
     rows = read_rows(path)
     if not rows:
         raise KshotError(f"{path} has no dialogues; add at least one.")
-    return [_dialogue(path, row, of) for row in rows]
+    return [dialogue_of(path, row, of=of) for row in rows]
 
 
-def _dialogue(path: Path, row: Row, of: Speaker) -> Dialogue:
+def dialogue_of(path: Path, row: Row, *, of: Speaker) -> Dialogue:
+    """The dialogue in a row; see `read_dialogues`."""
     if TURNS_FIELD not in row.fields:
         raise KshotError(f'{path}, {row.place}: the dialogue has no field "{TURNS_FIELD}"; write {{"turns": [...]}}.')
     turns = read_turns(path, row, TURNS_FIELD)
