@@ -337,6 +337,7 @@ def test_of_a_long_history_what_is_read_is_kept() -> None:
         talk.hear(f"turn {number}")
     with pytest.warns(HistoryCut):
         talk.say("wake me")
+    with pytest.warns(HistoryCut):
         talk.teach("Wake")
     assert talk.task.examples[-1].history == (Turn("system", "turn 3"), Turn("system", "turn 4"))
 
