@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from kshot.errors import KshotError
+from kshot.errors import KshotError, KshotNotice
 
 if TYPE_CHECKING:
     from kshot.data.examples import Example
@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("default", KshotNotice)
             warnings.showwarning = _note
             app(arguments)
     except KshotError as error:

@@ -51,6 +51,11 @@ def test_a_dialogue_that_begins_with_the_system_gives_its_user_a_history(tmp_pat
     assert only.history == (Turn(SYSTEM, "hello"),)
 
 
+def test_turns_and_dialogues_may_stand_in_one_file(tmp_path: Path) -> None:
+    path = write(tmp_path, {"turns": [SAID[1], {"speaker": "user", **ROW}]}, ROW)
+    assert [len(each.history) for each in read_utterances(path)] == [1, 0]
+
+
 def test_predictions_that_were_put_right_can_be_read(tmp_path: Path) -> None:
     slot = {**SLOT, "text": "six thirty", "confidence": 0.9}
     row = {**ROW, "slots": [slot], "confidence": 0.8, "intents": {"SetAlarm": 0.8}}
@@ -71,6 +76,16 @@ def test_other_files_are_not_utterances(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
+        (
+            {"intent": "SetAlarm"},
+            ': there is neither a text nor "turns"; write {"text": ..., "intent": ...} or {"turns": [...]}.',
+        ),
+        ({"turns": []}, ": the dialogue has no turns; add one or take it out."),
+        (
+            {"turns": [SAID[1]]},
+            ': no turn of the dialogue is by "user" or "partner", so there is nothing to learn from; add one or take '
+            "the dialogue out.",
+        ),
         ({**ROW, "text": " "}, ': the field "text" is empty; fill it in or take the row out.'),
         ({"text": TEXT, "slots": []}, ': there is no field "intent"; the fields are "text", "slots".'),
         (

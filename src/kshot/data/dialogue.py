@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from kshot.data.files import TABLE_SUFFIXES, Row, first_row, kind_of, read_rows, show_value, suffix_of, text_of
-from kshot.errors import KshotError, did_you_mean, several
+from kshot.errors import KshotError, KshotNotice, did_you_mean, several
 
 Speaker = Literal["user", "system"]
 """Who speaks: the one that is to be understood and answered, or the one that answers."""
@@ -217,7 +217,7 @@ def newest(history: Sequence[Turn], room: int, length: Callable[[Turn], int]) ->
     return tuple(history[first:])
 
 
-class HistoryCut(UserWarning):
+class HistoryCut(KshotNotice):
     """A history is longer than what is read of it."""
 
 

@@ -1,6 +1,6 @@
 """Files -> utterances. An error names the file, the line and the turn, and says what to do.
 
-A turn a line, or a dialogue a line (JSONL; or items of a list in JSON; each perhaps `.gz`):
+A line is a turn or a dialogue (JSONL; or items of a list in JSON; each perhaps `.gz`):
 
     {"text": "Wake me at six.", "intent": "AddAlarm", "slots": [{"slot": "time", "start": 11, "end": 14}]}
     {"turns": [{"speaker": "user", "text": ..., "intent": ..., "slots": [...]}, {"speaker": "system", "text": ...}]}
@@ -9,7 +9,7 @@ The first form may have a `history`, a list of turns; in the second it is what s
 the user that have an intent are learned, the others are read with them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kshot.data.dialogue import (
@@ -17,8 +17,7 @@ from kshot.data.dialogue import (
     TURNS_FIELD,
     USER,
     History,
-    is_dialogues,
-    read_dialogues,
+    dialogue_of,
     read_turns,
 )
 from kshot.data.examples import Utterance
@@ -27,9 +26,6 @@ from kshot.data.files import (
     TASK_FIELDS,
     TEXT_FIELDS,
     Row,
-    field_names,
-    find_field,
-    find_optional_field,
     first_row,
     kind_of,
     name_of,
@@ -74,55 +70,49 @@ def read_utterances(path: str | Path) -> list[Utterance]:
             overlap or do not fit the words; or if there is nothing to learn from.
     """
     path = Path(path)
-    if suffix_of(path) in DIALOGUE_SUFFIXES and not is_dialogues(path):
-        utterances = list(_rows(path))
-    else:
-        utterances = list(_dialogues(path))
+    rows = read_rows(path)
+    if not rows:
+        raise KshotError(f"{path} has no turns; add at least one.")
+    utterances = [each for row in rows for each in (_of_dialogue if TURNS_FIELD in row.fields else _of_turn)(path, row)]
     if not utterances:
         raise KshotError(f'{path} has no turn of a user with an intent; add "intent" to one.')
     return utterances
 
 
-def _rows(path: Path) -> Iterator[Utterance]:
-    rows = read_rows(path)
-    if not rows:
-        raise KshotError(f"{path} has no turns; add at least one.")
-    names = field_names(rows)
-    text_field = find_field(path, names, None, TEXT_FIELDS, "text")
-    task, part = (find_optional_field(path, names, None, each, "") for each in (TASK_FIELDS, PART_FIELDS))
-    for row in rows:
-        history: History = ()
-        if row.fields.get(HISTORY_FIELD) is not None:
-            history = tuple(each.turn for each in read_turns(path, row, HISTORY_FIELD))
-        yield _utterance(path, row, text_of(path, row, text_field), history, *_of_row(path, row, task, part))
+def _of_turn(path: Path, row: Row) -> list[Utterance]:
+    text_field = usual_field(list(row.fields), TEXT_FIELDS)
+    if text_field is None:
+        raise KshotError(
+            f'{path}, {row.place}: there is neither a text nor "turns"; write {{"text": ..., "intent": ...}} or '
+            '{"turns": [...]}.'
+        )
+    history = read_turns(path, row, HISTORY_FIELD) if row.fields.get(HISTORY_FIELD) is not None else []
+    return [_utterance(path, row, text_of(path, row, text_field), tuple(each.turn for each in history), row)]
 
 
-def _dialogues(path: Path) -> Iterator[Utterance]:
-    dialogues = read_dialogues(path, of=USER)
-    names = list(dialogues[0].row.fields)
-    task, part = (find_optional_field(path, names, None, each, "") for each in (TASK_FIELDS, PART_FIELDS))
-    for dialogue in dialogues:
-        named = _of_row(path, dialogue.row, task, part)
-        for number, each in enumerate(dialogue.turns):
-            if each.turn.speaker != USER:
-                continue
-            if each.row.fields.get(INTENT_FIELD) is not None:
-                text = text_of(path, each.row, "text")
-                yield _utterance(path, each.row, text, dialogue.before(number), *named)
-            elif each.row.fields.get(SLOTS_FIELD):
-                raise KshotError(
-                    f'{path}, {each.row.place}: the turn has slots but no intent; add "intent", or take the slots out '
-                    "if it is not to be learned."
-                )
+def _of_dialogue(path: Path, row: Row) -> list[Utterance]:
+    dialogue = dialogue_of(path, row, of=USER)
+    found = []
+    for number, each in enumerate(dialogue.turns):
+        if each.turn.speaker != USER:
+            continue
+        if each.row.fields.get(INTENT_FIELD) is not None:
+            found.append(_utterance(path, each.row, text_of(path, each.row, "text"), dialogue.before(number), row))
+        elif each.row.fields.get(SLOTS_FIELD):
+            raise KshotError(
+                f'{path}, {each.row.place}: the turn has slots but no intent; add "intent", or take the slots out if '
+                "it is not to be learned."
+            )
+    return found
 
 
-def _of_row(path: Path, row: Row, task: str | None, part: str | None) -> tuple[str, str]:
-    """The named task and the part of a row."""
-    named, own = (name_of(path, row, each, optional=True) if each else "" for each in (task, part))
-    return named, own
-
-
-def _utterance(path: Path, row: Row, text: str, history: History, task: str, part: str) -> Utterance:
+def _utterance(path: Path, row: Row, text: str, history: History, whole: Row) -> Utterance:
+    """The utterance in a row, whose task and part stand in the whole row that it is of."""
+    names = list(whole.fields)
+    task, part = (
+        name_of(path, whole, field, optional=True) if field is not None else ""
+        for field in (usual_field(names, TASK_FIELDS), usual_field(names, PART_FIELDS))
+    )
     intent = name_of(path, row, INTENT_FIELD)
     slots = row.fields.get(SLOTS_FIELD)
     if not isinstance(slots, list | None):
