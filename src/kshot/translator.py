@@ -108,7 +108,7 @@ class AdaptedTranslator(Adapted):
         translated = []
         for start in range(0, len(checked), BLOCK):
             block = checked[start : start + BLOCK]
-            found = task.translate(scorer, core.encoder.vocabulary.encode(block), settings)
+            found = task.write(scorer, core.encoder.vocabulary.encode(block), settings)
             translated += [
                 Translated(text, core.encoder.vocabulary.decode(each.tokens), each.score, each.ended)
                 for text, each in zip(block, found, strict=True)

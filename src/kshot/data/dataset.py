@@ -1,15 +1,17 @@
 """A data set in three parts, and how episodes are drawn from it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 from kshot.data.augment import build_augmentation
 from kshot.data.augment_sentences import SentenceAugmentations
 from kshot.data.draws import Count, Sampler
-from kshot.data.examples import SentencePair, TaggedExample, TextExample
+from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample
 from kshot.data.pairs import PairSampler
+from kshot.data.pieces import PieceSampler
+from kshot.data.replies import ReplySampler
 from kshot.data.sampler import EpisodeSampler
 from kshot.data.sentences import SentenceSampler
 from kshot.errors import KshotError, did_you_mean
@@ -88,7 +90,7 @@ class Dataset(ABC):
 
     @property
     def shot_counts(self) -> str:
-        """What the shots of an episode are: ``examples`` or ``mentions`` of a class, ``sentences`` or ``pairs``."""
+        """What the shots of an episode are: ``examples`` or ``mentions`` of a class, ``sentences``, ``pairs`` or ``dialogues``."""
         return "examples"
 
     @property
@@ -211,31 +213,15 @@ class TaggedDataset(Dataset):
         )
 
 
-@dataclass(frozen=True)
-class PairDataset(Dataset):
-    """Sentence pairs. Each task is a pair of languages, or a domain; the parts have different tasks."""
+class PieceDataset(Dataset):
+    """What is drawn piece by piece: each task is one episode's own world, and the parts have different tasks."""
 
-    train: tuple[SentencePair, ...]
-    valid: tuple[SentencePair, ...]
-    test: tuple[SentencePair, ...]
-
-    @property
-    def shot_counts(self) -> str:
-        return "pairs"
+    drawn_by: ClassVar[type[PieceSampler]]
+    augmented: ClassVar[str]  # why a text alone must not be changed
 
     @property
     def usual_way(self) -> Count:
         return "all"
-
-    def pools(self, part: str) -> tuple[tuple[SentencePair, ...], tuple[SentencePair, ...] | None]:
-        """As `Dataset.pools`; the query of a task of `valid` comes from its valid rows, where it has some."""
-        examples = self.part(part)
-        if self.unit == "tasks" and {"train", part} <= {example.part for example in examples} and part != "train":
-            return (
-                tuple(example for example in examples if example.part == "train"),
-                tuple(example for example in examples if example.part == part),
-            )
-        return super().pools(part)
 
     def sampler(
         self,
@@ -248,11 +234,11 @@ class PairDataset(Dataset):
         n_episodes: int,
         skip_small: bool = False,
         augment: Sequence[str] = (),
-    ) -> PairSampler:
+    ) -> PieceSampler:
         if augment:
-            raise KshotError("training.augment changes one text, and would part it from its translation; leave it out.")
+            raise KshotError(f"training.augment changes one text, and would part it from {self.augmented}; leave it out.")
         examples, query_examples = self.pools(part)
-        return PairSampler(
+        return self.drawn_by(
             examples,
             way=way,
             shot=shot,
@@ -262,3 +248,46 @@ class PairDataset(Dataset):
             query_examples=query_examples,
             skip_small=skip_small,
         )
+
+
+@dataclass(frozen=True)
+class PairDataset(PieceDataset):
+    """Sentence pairs. Each task is a pair of languages, or a domain."""
+
+    train: tuple[SentencePair, ...]
+    valid: tuple[SentencePair, ...]
+    test: tuple[SentencePair, ...]
+    drawn_by, augmented = PairSampler, "its translation"
+
+    @property
+    def shot_counts(self) -> str:
+        return "pairs"
+
+    def pools(self, part: str) -> tuple[tuple[SentencePair, ...], tuple[SentencePair, ...] | None]:
+        """As `Dataset.pools`; the query of a task of `valid` comes from its valid rows, where it has some."""
+        examples = self.part(part)
+        if self.unit == "tasks" and {"train", part} <= {example.part for example in examples} and part != "train":
+            return (
+                tuple(example for example in examples if example.part == "train"),
+                tuple(example for example in examples if example.part == part),
+            )
+        return super().pools(part)
+
+
+@dataclass(frozen=True)
+class ReplyDataset(PieceDataset):
+    """What people answer in dialogues. Each task is a person.
+
+    Attributes:
+        personas: What is known of each person, in sentences: for measures alone, no learner reads it.
+    """
+
+    train: tuple[Reply, ...]
+    valid: tuple[Reply, ...]
+    test: tuple[Reply, ...]
+    personas: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    drawn_by, augmented = ReplySampler, "the turn that it answers"
+
+    @property
+    def shot_counts(self) -> str:
+        return "dialogues"

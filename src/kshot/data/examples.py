@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
+from kshot.data.dialogue import History, script_of
 from kshot.data.tags import Span, spans_of
 
 
@@ -124,6 +125,37 @@ class SentencePair:
     @property
     def labels(self) -> tuple[str, ...]:
         """None: a translation is not of a class."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a person answers in a dialogue.
+
+    Attributes:
+        history: The turns before it, the oldest first; none where the person opens the dialogue.
+        text: The reply.
+        task: Who answers.
+        dialogue: In which of the dialogues of that person, such as `3`.
+        part: As in `TextExample`.
+        candidates: Replies of others, among which it is to be told; none where it is not judged by that.
+    """
+
+    history: History
+    text: str
+    task: str = ""
+    dialogue: str = ""
+    part: str = ""
+    candidates: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What it answers, and the reply."""
+        return (script_of(self.history[-1:]), self.text)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """None: a reply is not of a class."""
         return ()
 
 
