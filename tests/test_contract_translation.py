@@ -62,7 +62,7 @@ def test_one_pair_and_many_pairs_give_a_translation(made: Learner) -> None:
         support, query = pair(made, translation_episode(shot=shot, seed=1))
         scorer = made.scorer(made.adapt(support), query)
         assert query.given is not None
-        found = task.translate(scorer, query.given, SearchSettings(beam=2, longest=6))
+        found = task.write(scorer, query.given, SearchSettings(beam=2, longest=6))
         assert [len(each.tokens) <= 6 for each in found] == [True] * len(query.given)
         assert all(math.isfinite(each.score) and each.score <= 0 for each in found)
 
@@ -156,7 +156,7 @@ def test_a_toy_language_is_learned_to_the_last_word(source: str) -> None:
     with torch.no_grad():
         assert float(made._loss(state, learned)) < 0.01
     scorer = made.scorer(state, learned)
-    found = task.translate(scorer, network.vocabulary.encode([each.source for each in pairs[260:]]))
+    found = task.write(scorer, network.vocabulary.encode([each.source for each in pairs[260:]]))
     right = [
         network.vocabulary.decode(translated.tokens) == each.target and translated.ended
         for each, translated in zip(pairs[260:], found, strict=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kshot.adapted import Adapted as Adapted
     from kshot.classifier import AdaptedClassifier as AdaptedClassifier
     from kshot.classifier import Prediction as Prediction
+    from kshot.data.dialogue import Turn as Turn
+    from kshot.data.examples import Reply as Reply
     from kshot.data.examples import SentencePair as SentencePair
     from kshot.data.examples import TaggedExample as TaggedExample
     from kshot.data.examples import TextExample as TextExample
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from kshot.meta_learner import MetaLearner as MetaLearner
     from kshot.meta_learner import load as load
     from kshot.meta_learner import load_task as load_task
+    from kshot.responder import AdaptedResponder as AdaptedResponder
+    from kshot.responder import Answered as Answered
     from kshot.tagger import AdaptedTagger as AdaptedTagger
     from kshot.tagger import Entity as Entity
     from kshot.tagger import Tagged as Tagged
@@ -31,18 +35,22 @@ if TYPE_CHECKING:
 _PLACES = {
     "Adapted": "kshot.adapted",
     "AdaptedClassifier": "kshot.classifier",
+    "AdaptedResponder": "kshot.responder",
     "AdaptedTagger": "kshot.tagger",
     "AdaptedTranslator": "kshot.translator",
+    "Answered": "kshot.responder",
     "Entity": "kshot.tagger",
     "FewShotClassifier": "kshot.estimator",
     "KshotError": "kshot.errors",
     "MetaLearner": "kshot.meta_learner",
     "Prediction": "kshot.classifier",
+    "Reply": "kshot.data.examples",
     "SentencePair": "kshot.data.examples",
     "Tagged": "kshot.tagger",
     "TaggedExample": "kshot.data.examples",
     "TextExample": "kshot.data.examples",
     "Translated": "kshot.translator",
+    "Turn": "kshot.data.dialogue",
     "load": "kshot.meta_learner",
     "load_task": "kshot.meta_learner",
 }

@@ -230,8 +230,3 @@ def cut_notice(what: str, n_turns: int, n_read: int) -> str:
     """
     kept = f"the newest {n_read} are read" if n_read else "none is read, the newest being too long"
     return f"The history of {what} has {several(n_turns, 'turn')}, of which {kept}; what is older does not count."
-
-
-def script_of(history: Iterable[Turn]) -> str:
-    """Turns as one text, in which each begins with who speaks: `user: Wake me. system: At what time?`."""
-    return " ".join(f"{each.speaker}: {' '.join(each.text.split())}" for each in history)

@@ -1,10 +1,11 @@
 """What a data set is made of: examples, and the episodes drawn from them."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from kshot.data.dialogue import History, script_of
+from kshot.data.dialogue import History, Turn
 from kshot.data.tags import Span, spans_of
 
 
@@ -157,6 +158,11 @@ class Reply:
     def labels(self) -> tuple[str, ...]:
         """None: a reply is not of a class."""
         return ()
+
+
+def script_of(history: Iterable[Turn]) -> str:
+    """Turns as one text, in which each begins with who speaks: `user: Wake me. system: At what time?`."""
+    return " ".join(f"{each.speaker}: {' '.join(each.text.split())}" for each in history)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from kshot.data.dialogue import History, newest, script_of
-from kshot.data.examples import Reply
+from kshot.data.dialogue import History, newest
+from kshot.data.examples import Reply, script_of
 from kshot.models.search import SearchSettings
 from kshot.models.vocabulary import Vocabulary
 from kshot.tasks.base import Batch, Scorer
