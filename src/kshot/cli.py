@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -204,7 +205,7 @@ def adapt(
         typer.Argument(
             metavar="EXAMPLES",
             help="Texts and labels: JSONL, JSON, CSV or TSV. Or sentences and entities: JSONL, CoNLL columns, or text "
-            "with \\[marks](TYPE). Or sources and targets: JSONL, JSON, CSV or TSV.",
+            "with \\[marks](TYPE). Or sources and targets: JSONL, JSON, CSV or TSV. Or dialogues: JSONL or JSON.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="TASK", help="The task's folder.", show_default=False)],
@@ -230,17 +231,21 @@ def adapt(
         ),
     ] = None,
 ) -> None:
-    """Learn a task from a file of labelled texts, tagged sentences or sentence pairs."""
+    """Learn a task from a file of labelled texts, tagged sentences, sentence pairs or dialogues."""
     from time import perf_counter
 
+    from kshot.data.dialogue import is_dialogues
     from kshot.data.pairs import is_pairs, read_pairs
     from kshot.data.readers import is_tagged, read_examples, read_tagged
+    from kshot.data.replies import read_replies
     from kshot.output import show_adapted, show_choice
 
     plain = examples.suffix.lower() == ".txt"  # has no labels, so it must mark entities
     support: Sequence[Example]
     if targets is not None or is_pairs(examples):
         kind, support = "translation", read_pairs(examples, targets, source=text, target=label)
+    elif is_dialogues(examples):
+        kind, support = "responding", read_replies(examples)
     elif plain or is_tagged(examples):
         kind, support = "tagging", read_tagged(examples, scheme=scheme)
     else:
@@ -251,6 +256,7 @@ def adapt(
             "tagging": "tagged sentences",
             "classification": "labelled texts",
             "translation": "sentence pairs",
+            "responding": "dialogues",
         }
         raise KshotError(f"{examples} holds {holds[kind]}, but {run} learns {learner.kind}; give a learner of {kind}.")
     begin = perf_counter()
@@ -277,7 +283,8 @@ def predict(
         Literal["table", "jsonl", "text", "conll", "displacy"] | None,
         typer.Option(
             help="A table or coloured text for people, JSONL for programs; for entities also CoNLL columns, or JSONL "
-            "for spaCy's displacy; for translations also plain lines of text. On a terminal a table if left out.",
+            "for spaCy's displacy; for translations and replies also plain lines of text. On a terminal a table if left "
+            "out.",
             show_default=False,
         ),
     ] = None,
@@ -288,16 +295,20 @@ def predict(
     field: Annotated[str | None, typer.Option("--text", metavar="FIELD", help="The field with the text.")] = None,
     learner: LearnerOption = None,
 ) -> None:
-    """Label texts, find entities in them, or translate them by an adapted task, as they come."""
+    """Label texts, find entities in them, translate or answer them by an adapted task, as they come."""
+    from kshot.data.dialogue import HistoryCut
     from kshot.meta_learner import load_task
     from kshot.predictions import prediction_writer
-    from kshot.streams import text_blocks
+    from kshot.responder import AdaptedResponder
+    from kshot.streams import history_blocks, text_blocks
 
     if file == "-" and sys.stdin.isatty():
         print("Type texts, one a line; Ctrl-D ends.", file=sys.stderr)
-    blocks = text_blocks(file, field=field)
     adapted = load_task(task, learner=learner)
-    with prediction_writer(adapted, out, format, top=top) as write:
+    answers = isinstance(adapted, AdaptedResponder)
+    blocks: Iterator[list[Any]] = history_blocks(file) if answers else text_blocks(file, field=field)
+    with prediction_writer(adapted, out, format, top=top) as write, warnings.catch_warnings():
+        warnings.simplefilter("ignore", HistoryCut)  # what is written says of each history how much of it was read
         for texts in blocks:
             write(texts, adapted.predict(texts))
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
 
 from kshot.data.dialogue import SYSTEM, check_history
 from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample
@@ -203,20 +204,25 @@ def check_dialogues(dialogues: Iterable[object], *, first: int = 0) -> tuple[Rep
     given = list(dialogues)
     if not given:
         raise KshotError("There are no dialogues to learn from; give at least one.")
-    if all(isinstance(each, Reply) for each in given):
-        return _numbered(given, first)
+    if replies := [each for each in given if isinstance(each, Reply)]:
+        if len(replies) < len(given):
+            raise KshotError(
+                "Some of the dialogues are Replys and some are not; give dialogues alone, or Replys alone."
+            )
+        return _numbered(replies, first)
     found: list[Reply] = []
     for number, each in enumerate(given, 1):
         what = f"Dialogue {number}"
-        turns = check_history(each["turns"] if isinstance(each, Mapping) and "turns" in each else each, what)
+        inside: Any = each["turns"] if isinstance(each, Mapping) and "turns" in each else each
+        turns = check_history(inside, what)
         for place, turn in enumerate(turns, 1):
             _refuse_control(turn.text, f"{what}, turn {place}")
-        replies = replies_of(turns, dialogue=str(first + number - 1))
-        if not replies:
+        own = replies_of(turns, dialogue=str(first + number - 1))
+        if not own:
             raise KshotError(
                 f'{what} has no turn by "{SYSTEM}", so there is nothing to learn from; add one or take it out.'
             )
-        found += replies
+        found += own
     return tuple(found)
 
 

@@ -17,12 +17,13 @@ from kshot.output import console, table
 if TYPE_CHECKING:
     from kshot.adapted import Adapted
     from kshot.classifier import Prediction
+    from kshot.responder import Answered
     from kshot.tagger import Tagged
     from kshot.translator import Translated
 
 Form = Literal["table", "jsonl", "text", "conll", "displacy"]
-Write = Callable[[Sequence[str], Sequence[Any]], None]
-"""Takes texts and their predictions."""
+Write = Callable[[Sequence[Any], Sequence[Any]], None]
+"""Takes texts, or histories of dialogues, and their predictions."""
 
 _COLOURS = ("green", "magenta", "cyan", "yellow", "blue", "red")
 
@@ -35,7 +36,8 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
         task: What they come from.
         out: A file, which appears when all is written; None for the standard output.
         form: None is a table on a terminal, and JSONL elsewhere. `conll` (a word and its tag a line) and `displacy` (a
-            line of JSON a text, for spaCy's viewer) are for taggers, `text` (a translation a line) for translators.
+            line of JSON a text, for spaCy's viewer) are for taggers, `text` (a translation or a reply a line)
+            for tasks that write.
         top: How many probabilities a line of JSONL has; 0 for all.
 
     Raises:
@@ -67,14 +69,21 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
 
 def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write]]:
     """The forms that a task's predictions can have."""
+    from kshot.responder import AdaptedResponder
     from kshot.tagger import AdaptedTagger
     from kshot.translator import AdaptedTranslator
 
     if isinstance(task, AdaptedTranslator):
         return {
-            "table": _translations_writer,
+            "table": lambda file: _written_writer(file, lambda each: (each.text, each.translation)),
             "jsonl": lambda file: _line_writer(file, _translated_row),
-            "text": _plain_writer,
+            "text": lambda file: _plain_writer(file, lambda each: each.translation),
+        }
+    if isinstance(task, AdaptedResponder):
+        return {
+            "table": lambda file: _written_writer(file, lambda each: (_answered(each), each.reply)),
+            "jsonl": lambda file: _line_writer(file, _answered_row),
+            "text": lambda file: _plain_writer(file, lambda each: each.reply),
         }
     if isinstance(task, AdaptedTagger):
         colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(task.classes)}
@@ -164,24 +173,42 @@ def _translated_row(translated: "Translated") -> dict[str, Any]:
     return row if translated.ended else {**row, "ended": False}
 
 
-def _plain_writer(file: TextIO) -> Write:
-    """A translation a line, on the line of its text."""
+def _answered_row(answered: "Answered") -> dict[str, Any]:
+    row = {
+        "history": [{"speaker": turn.speaker, "text": turn.text} for turn in answered.history],
+        "reply": answered.reply,
+        "score": round(answered.score, 6),
+        "turns_read": answered.n_read,
+    }
+    return row if answered.ended else {**row, "ended": False}
 
-    def write(texts: Sequence[str], predictions: Sequence["Translated"]) -> None:
-        file.write("".join(" ".join(each.translation.split()) + "\n" for each in predictions))
+
+def _answered(answered: "Answered") -> str:
+    """What a reply answers, and how much of the dialogue was not read."""
+    newest = answered.history[-1].text if answered.history else ""
+    n_turns, n_read = len(answered.history), answered.n_read
+    return newest if n_read == n_turns else f"{newest} (the newest {n_read} of {n_turns} turns are read)"
+
+
+def _plain_writer(file: TextIO, made: Callable[[Any], str]) -> Write:
+    """What was made of a text a line, on the line of the text."""
+
+    def write(texts: Sequence[Any], predictions: Sequence[Any]) -> None:
+        file.write("".join(" ".join(made(each).split()) + "\n" for each in predictions))
         file.flush()
 
     return write
 
 
-def _translations_writer(file: TextIO) -> Write:
-    """Each translation below its text, and how sure it is."""
+def _written_writer(file: TextIO, sides: Callable[[Any], tuple[str, str]]) -> Write:
+    """What was made of a text below it, and how sure it is."""
     screen = console(file)
 
-    def write(texts: Sequence[str], predictions: Sequence["Translated"]) -> None:
+    def write(texts: Sequence[Any], predictions: Sequence[Any]) -> None:
         for each in predictions:
-            line = Text(" ".join(each.text.split()), "dim")
-            line.append(f"\n  {each.translation}", "not dim bold")
+            given, made = sides(each)
+            line = Text(" ".join(given.split()), "dim")
+            line.append(f"\n  {made}", "not dim bold")
             line.append(f"  {each.score:.2f}{'' if each.ended else ', cut'}", "not bold dim")
             screen.print(line)
         file.flush()

@@ -151,7 +151,9 @@ def _histories(given: Iterable[Any]) -> list[History]:
 
 
 def _warn_of_cut(histories: Sequence[History], read: Sequence[History]) -> None:
-    cut = [number for number, (all_of_it, own) in enumerate(zip(histories, read, strict=True)) if len(own) < len(all_of_it)]
+    cut = [
+        number for number, (all_of_it, own) in enumerate(zip(histories, read, strict=True)) if len(own) < len(all_of_it)
+    ]
     if cut:
         first = cut[0]
         more = f", and so are {several(len(cut) - 1, 'other')}" if len(cut) > 1 else ""

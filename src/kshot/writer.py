@@ -71,9 +71,7 @@ class AdaptedWriter(Adapted):
     def _example(cls, given: Any, made: Any) -> Any:
         """An example of a pair that `_pairs` gave."""
 
-    def _write(
-        self, sources: Sequence[str], *, beam: int | None, length_penalty: float | None
-    ) -> Iterator[Written]:
+    def _write(self, sources: Sequence[str], *, beam: int | None, length_penalty: float | None) -> Iterator[Written]:
         """Makes a text of each.
 
         Raises:

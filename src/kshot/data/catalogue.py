@@ -404,9 +404,7 @@ def _replies(row: Fields) -> list[Reply]:
 
 def _load_with_synthetic(entry: Entry, data_dir: Path | None, fetch: Fetch) -> ReplyDataset:
     """More persons to train on, their turns spelled as those of Persona-Chat are."""
-    own, more = (
-        load_dataset(name, split=PERSONS, data_dir=data_dir, fetch=fetch) for name in (entry.name, SYNTHETIC)
-    )
+    own, more = (load_dataset(name, split=PERSONS, data_dir=data_dir, fetch=fetch) for name in (entry.name, SYNTHETIC))
     assert isinstance(own, ReplyDataset)
     assert isinstance(more, ReplyDataset)
     return replace(

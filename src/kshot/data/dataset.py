@@ -90,7 +90,10 @@ class Dataset(ABC):
 
     @property
     def shot_counts(self) -> str:
-        """What the shots of an episode are: ``examples`` or ``mentions`` of a class, ``sentences``, ``pairs`` or ``dialogues``."""
+        """What the shots of an episode are.
+
+        ``examples`` or ``mentions`` of a class; or, of the whole task, ``sentences``, ``pairs`` or ``dialogues``.
+        """
         return "examples"
 
     @property
@@ -236,7 +239,9 @@ class PieceDataset(Dataset):
         augment: Sequence[str] = (),
     ) -> PieceSampler:
         if augment:
-            raise KshotError(f"training.augment changes one text, and would part it from {self.augmented}; leave it out.")
+            raise KshotError(
+                f"training.augment changes one text, and would part it from {self.augmented}; leave it out."
+            )
         examples, query_examples = self.pools(part)
         return self.drawn_by(
             examples,

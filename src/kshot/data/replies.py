@@ -1,6 +1,6 @@
 """What a person answers: read from dialogues, and drawn into episodes of one person each.
 
-One dialogue a line, in JSONL; `task` says whose replies (those of "system", or "self") they are, where there are several:
+One dialogue a line, in JSONL; where there are several persons, `task` says who "system" (or "self") is:
 
     {"turns": [{"speaker": "user", "text": "Any plans?"}, {"speaker": "system", "text": "Sailing."}], "task": "anna"}
 """
@@ -97,7 +97,7 @@ def persons(replies: Iterable[Reply]) -> Mapping[str, int]:
 
 
 class ReplySampler(PieceSampler):
-    """Episodes of dialogues of one person; no reply of one side stands in the same dialogue so far as one of the other."""
+    """Episodes of dialogues of one person; no reply and all that was said before it stand on both sides of one."""
 
     piece, pieces, made = "dialogue", "dialogues", "reply"
 

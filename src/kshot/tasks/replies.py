@@ -1,6 +1,6 @@
 """What replies are worth, beside the true ones and among themselves.
 
-ConvAI2 (Dinan et al. 2019, arXiv:1902.00098) for F1, Li et al. 2016 (arXiv:1510.03055, section 5) for distinct-1 and -2.
+F1 is that of ConvAI2 (Dinan et al. 2019, arXiv:1902.00098), distinct-1 and -2 are of Li et al. 2016, arXiv:1510.03055.
 """
 
 import re
@@ -13,7 +13,7 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def words_of(text: str) -> list[str]:
-    """The words that F1 counts: in lower case, every ASCII sign of punctuation a space, `a`, `an` and `the` left out."""
+    """The words that F1 counts: in lower case, signs of ASCII being spaces, `a`, `an` and `the` left out."""
     return _ARTICLES.sub(" ", _PUNCTUATION.sub(" ", text.lower())).split()
 
 

@@ -36,7 +36,7 @@ class Responding(Writing):
     Measures of the replies of one person, after ConvAI2 (Dinan et al. 2019, arXiv:1902.00098, section 3):
 
     - `likelihood`: the geometric mean of the probabilities of the tokens of the true replies, their ends included.
-    - `perplexity`: 1 / likelihood. It counts tokens of the learner's own vocabulary: it compares learners that share one.
+    - `perplexity`: 1 / likelihood, of tokens of the learner's own vocabulary: it compares learners that share one.
     - `hits@1`: the share of the true replies that come first among their candidates (`Reply.candidates`, 19 of other
       persons beside it), by the mean log-likelihood of a token; nan where no reply has candidates.
     - `F1`: `token_f1` of what is written and what was said, the mean over the replies.
@@ -55,7 +55,7 @@ class Responding(Writing):
         return given, [example.text for example in examples]
 
     def read(self, history: History, vocabulary: Vocabulary) -> History:
-        """The turns of a history that are read: the newest, as many as the settings and the vocabulary have room for."""
+        """The turns of a history that are read: the newest that the settings and the vocabulary have room for."""
         nothing = vocabulary.length("")
         return newest(
             history[-self.settings.turns :],
