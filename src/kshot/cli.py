@@ -283,8 +283,8 @@ def predict(
         Literal["table", "jsonl", "text", "conll", "displacy"] | None,
         typer.Option(
             help="A table or coloured text for people, JSONL for programs; for entities also CoNLL columns, or JSONL "
-            "for spaCy's displacy; for translations and replies also plain lines of text. On a terminal a table if left "
-            "out.",
+            "for spaCy's displacy; for translations and replies also plain lines of text. On a terminal a table if "
+            "left out.",
             show_default=False,
         ),
     ] = None,
