@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from kshot.data.augment import build_augmentation
+from kshot.data.augment_pairs import PairAugmentations
 from kshot.data.augment_sentences import SentenceAugmentations
 from kshot.data.draws import Count, Sampler
 from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample
 from kshot.data.pairs import PairSampler
-from kshot.data.pieces import PieceSampler
+from kshot.data.pieces import EpisodeAugmentation, PieceSampler
 from kshot.data.replies import ReplySampler
 from kshot.data.sampler import EpisodeSampler
 from kshot.data.sentences import SentenceSampler
@@ -126,7 +127,7 @@ class Dataset(ABC):
             n_episodes: The length of the sampler.
             skip_small: Whether classes with too few examples are left out instead of refused.
             augment: Names of changes made to each support example, see `kshot.data.augment` and
-                `kshot.data.augment_sentences`.
+                `kshot.data.augment_sentences`; of those made to whole episodes, see `kshot.data.augment_pairs`.
 
         Raises:
             KshotError: If there is no such part, or if it does not have what the counts ask for.
@@ -220,7 +221,10 @@ class PieceDataset(Dataset):
     """What is drawn piece by piece: each task is one episode's own world, and the parts have different tasks."""
 
     drawn_by: ClassVar[type[PieceSampler]]
-    augmented: ClassVar[str]  # why a text alone must not be changed
+
+    @abstractmethod
+    def _augmentation(self, names: Sequence[str]) -> EpisodeAugmentation | None:
+        """What is done to each episode; None for no name."""
 
     @property
     def usual_way(self) -> Count:
@@ -238,10 +242,6 @@ class PieceDataset(Dataset):
         skip_small: bool = False,
         augment: Sequence[str] = (),
     ) -> PieceSampler:
-        if augment:
-            raise KshotError(
-                f"training.augment changes one text, and would part it from {self.augmented}; leave it out."
-            )
         examples, query_examples = self.pools(part)
         return self.drawn_by(
             examples,
@@ -252,6 +252,7 @@ class PieceDataset(Dataset):
             n_episodes=n_episodes,
             query_examples=query_examples,
             skip_small=skip_small,
+            augment=self._augmentation(augment),
         )
 
 
@@ -262,7 +263,10 @@ class PairDataset(PieceDataset):
     train: tuple[SentencePair, ...]
     valid: tuple[SentencePair, ...]
     test: tuple[SentencePair, ...]
-    drawn_by, augmented = PairSampler, "its translation"
+    drawn_by = PairSampler
+
+    def _augmentation(self, names: Sequence[str]) -> PairAugmentations | None:
+        return PairAugmentations.of(names, self.train)
 
     @property
     def shot_counts(self) -> str:
@@ -291,7 +295,13 @@ class ReplyDataset(PieceDataset):
     valid: tuple[Reply, ...]
     test: tuple[Reply, ...]
     personas: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    drawn_by, augmented = ReplySampler, "the turn that it answers"
+    drawn_by = ReplySampler
+
+    def _augmentation(self, names: Sequence[str]) -> None:
+        if names:
+            raise KshotError(
+                "training.augment changes one text, and would part it from the turn that it answers; leave it out."
+            )
 
     @property
     def shot_counts(self) -> str:

@@ -1,13 +1,18 @@
 """Episodes of one named task each, drawn piece by piece: a piece is a sentence pair, or a dialogue with its replies."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import numpy as np
 
 from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
 from kshot.data.examples import Episode
 from kshot.errors import KshotError, several
+
+EpisodeAugmentation = Callable[[Episode, np.random.Generator], Episode]
+"""A change to both sides of an episode; the generator is the only source of chance."""
 
 Piece = tuple[int, ...]
 """The numbers of the examples that are drawn together."""
@@ -50,6 +55,7 @@ class PieceSampler(Sampler):
         n_episodes: int,
         query_examples: Iterable[Any] | None = None,
         skip_small: bool = False,
+        augment: EpisodeAugmentation | None = None,
     ) -> None:
         """Sorts the pieces by task.
 
@@ -62,6 +68,7 @@ class PieceSampler(Sampler):
             n_episodes: The length of the sequence.
             query_examples: What the query is drawn from, if it is not `examples`.
             skip_small: Whether tasks that have too few pieces are left out instead of refused.
+            augment: Changes made to both sides of an episode, drawn from the seed and the episode's number too.
 
         Raises:
             KshotError: If a count cannot be used, or there are too few pieces.
@@ -72,6 +79,7 @@ class PieceSampler(Sampler):
         self.query_examples = self.examples if query_examples is None else tuple(query_examples)
         self.n_episodes = whole_number(n_episodes, "n_episodes", 0)
         self.seed = whole_number(seed, "seed", 0)
+        self._augment = augment
         self._shot, self._query = count_ends(shot, "shot", 1), count_ends(query, "query", 1)
         if shot == "all" and query_examples is None:
             raise KshotError(
@@ -120,8 +128,8 @@ class PieceSampler(Sampler):
         rng = generator_of(self.seed, i)
         pool = self._pools[int(rng.random() * len(self._pools))]
         shot = pick(self._shot, len(pool.support), rng)
-        drawn = [pool.support[k] for k in distinct_numbers(rng.random(shot).tolist(), len(pool.support))]
-        shown = tuple(self.examples[row] for piece in drawn for row in piece)
+        pieces = [pool.support[k] for k in distinct_numbers(rng.random(shot).tolist(), len(pool.support))]
+        shown = tuple(self.examples[row] for piece in pieces for row in piece)
         taken = {mark for example in shown for mark in self.marks_of(example)}
         query = pick(self._query, len(pool.query), rng)
         asked: list[Any] = []
@@ -139,7 +147,8 @@ class PieceSampler(Sampler):
                 f'Episode {i} of the task "{pool.name}" has no {self.piece} for its query that is not in its support '
                 f"as well; lower shot or add {self.piece}s."
             )
-        return Episode(shown, tuple(asked), (), i)
+        drawn = Episode(shown, tuple(asked), (), i)
+        return drawn if self._augment is None else self._augment(drawn, generator_of(self.seed, i, 1))
 
     def _by_task(self, examples: Iterable[Any]) -> Mapping[str, tuple[Piece, ...]]:
         found: dict[str, dict[object, list[int]]] = {}
