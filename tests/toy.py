@@ -11,12 +11,14 @@ from kshot.data.examples import (
     INTENT,
     SLOT,
     Episode,
+    Reply,
     SentencePair,
     TaggedExample,
     TextExample,
     Utterance,
     class_of,
 )
+from kshot.data.replies import replies_of
 from kshot.data.tags import Span
 from kshot.meta.learner import Learner, Pair
 from kshot.models.build import build_encoder
@@ -148,6 +150,30 @@ def translation_episode(*, shot: int = 4, query: int = 3, seed: int = 0) -> Epis
     """An episode of sentence pairs."""
     drawn = sentence_pairs(shot + query, seed)
     return Episode(tuple(drawn[:shot]), tuple(drawn[shot:]), (), seed)
+
+
+def dialogue(seed: int = 0, *, n_replies: int = 3, task: str = "") -> list[Turn]:
+    """A dialogue in which the system answers each turn by its translation, and a word of its own at the end."""
+    word = f" {task}" if task else ""
+    turns = []
+    for each in sentence_pairs(n_replies, seed, longest=3):
+        turns += [Turn(USER, each.source), Turn(SYSTEM, each.target + word)]
+    return turns
+
+
+def replies(n: int, seed: int = 0, *, task: str = "") -> list[Reply]:
+    """Replies of dialogues of three each, the last of which may be cut."""
+    found: list[Reply] = []
+    for number in range(-(-n // 3)):
+        found += replies_of(dialogue(100 * seed + number, task=task), task=task, dialogue=str(number))
+    return found[:n]
+
+
+def written_episode(kind: str, *, shot: int = 4, query: int = 3, seed: int = 0) -> Episode:
+    """An episode of what is written: sentence pairs, or replies."""
+    if kind == "translation":
+        return translation_episode(shot=shot, query=query, seed=seed)
+    return Episode(tuple(replies(shot, seed)), tuple(replies(query, seed + 50)), (), seed)
 
 
 def pair(learner: Learner, drawn: Episode) -> Pair:

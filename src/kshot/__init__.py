@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kshot.classifier import AdaptedClassifier as AdaptedClassifier
     from kshot.classifier import Prediction as Prediction
     from kshot.data.dialogue import Turn as Turn
+    from kshot.data.examples import Reply as Reply
     from kshot.data.examples import SentencePair as SentencePair
     from kshot.data.examples import TaggedExample as TaggedExample
     from kshot.data.examples import TextExample as TextExample
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from kshot.meta_learner import MetaLearner as MetaLearner
     from kshot.meta_learner import load as load
     from kshot.meta_learner import load_task as load_task
+    from kshot.responder import AdaptedResponder as AdaptedResponder
+    from kshot.responder import Answered as Answered
     from kshot.tagger import AdaptedTagger as AdaptedTagger
     from kshot.tagger import Entity as Entity
     from kshot.tagger import Tagged as Tagged
@@ -36,15 +39,18 @@ if TYPE_CHECKING:
 _PLACES = {
     "Adapted": "kshot.adapted",
     "AdaptedClassifier": "kshot.classifier",
+    "AdaptedResponder": "kshot.responder",
     "AdaptedTagger": "kshot.tagger",
     "AdaptedTranslator": "kshot.translator",
     "AdaptedUnderstanding": "kshot.understanding",
+    "Answered": "kshot.responder",
     "Entity": "kshot.tagger",
     "FewShotClassifier": "kshot.estimator",
     "Frame": "kshot.understanding",
     "KshotError": "kshot.errors",
     "MetaLearner": "kshot.meta_learner",
     "Prediction": "kshot.classifier",
+    "Reply": "kshot.data.examples",
     "SentencePair": "kshot.data.examples",
     "Slot": "kshot.understanding",
     "Tagged": "kshot.tagger",

@@ -161,17 +161,21 @@ class Adapted(ABC):
 
         Args:
             example: As one of those that `MetaLearner.adapt` takes.
-            label: Its label, its tags or its translation, if it does not bring it.
+            label: Its label, tags, translation, frame or reply, if it does not bring it.
 
         Raises:
             KshotError: If the example cannot be used, or the task was saved without its examples.
         """
-        [new] = self.checked([example], None if label is None else [label])
-        kept = (each for each in self.examples if self._asked(each) != self._asked(new))
-        return self._with((*kept, new))
+        new = self._new(example, label)
+        asked = self._asked(new)
+        return self._with((*(each for each in self.examples if self._asked(each) != asked), new))
 
-    @classmethod
-    def _asked(cls, example: Any) -> object:
+    def _new(self, example: Any, label: object | None) -> Any:
+        """What is taught, as an example."""
+        [new] = self.checked([example], None if label is None else [label])
+        return new
+
+    def _asked(self, example: Any) -> object:
         """What an example is about: of two about the same, the later one is right."""
         return example.text.strip()
 

@@ -214,7 +214,7 @@ def adapt(
             metavar="EXAMPLES",
             help="Texts and labels: JSONL, JSON, CSV or TSV. Or sentences and entities: JSONL, CoNLL columns, or text "
             "with \\[marks](TYPE). Or sources and targets: JSONL, JSON, CSV or TSV. Or turns with intents and slots, "
-            "or dialogues of them: JSONL, JSON.",
+            "or dialogues of them, or dialogues: JSONL, JSON.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="TASK", help="The task's folder.", show_default=False)],
@@ -248,11 +248,13 @@ def adapt(
         ),
     ] = None,
 ) -> None:
-    """Learn a task from a file of labelled texts, tagged sentences, sentence pairs or turns of dialogues."""
+    """Learn a task from a file of labelled texts, tagged sentences, sentence pairs, annotated turns or dialogues."""
     from time import perf_counter
 
+    from kshot.data.dialogue import is_dialogues
     from kshot.data.pairs import is_pairs, read_pairs
     from kshot.data.readers import is_tagged, is_utterances, read_examples, read_tagged, read_utterances
+    from kshot.data.replies import read_replies
     from kshot.output import show_adapted, show_choice
 
     plain = examples.suffix.lower() == ".txt"  # has no labels, so it must mark entities
@@ -261,6 +263,8 @@ def adapt(
         kind, support = "translation", read_pairs(examples, targets, source=text, target=label)
     elif is_utterances(examples):
         kind, support = "understanding", read_utterances(examples)
+    elif is_dialogues(examples):
+        kind, support = "responding", read_replies(examples)
     elif plain or is_tagged(examples):
         kind, support = "tagging", read_tagged(examples, scheme=scheme)
     else:
@@ -272,6 +276,7 @@ def adapt(
             "classification": "labelled texts",
             "translation": "sentence pairs",
             "understanding": "turns with intents and slots",
+            "responding": "dialogues",
         }
         raise KshotError(f"{examples} holds {holds[kind]}, but {run} learns {learner.kind}; give a learner of {kind}.")
     begin = perf_counter()
@@ -298,7 +303,8 @@ def predict(
         Literal["table", "jsonl", "text", "conll", "displacy"] | None,
         typer.Option(
             help="A table or coloured text for people, JSONL for programs; for entities also CoNLL columns, or JSONL "
-            "for spaCy's displacy; for translations also plain lines of text. On a terminal a table if left out.",
+            "for spaCy's displacy; for translations and replies also plain lines of text. On a terminal a table if "
+            "left out.",
             show_default=False,
         ),
     ] = None,
@@ -309,16 +315,22 @@ def predict(
     field: Annotated[str | None, typer.Option("--text", metavar="FIELD", help="The field with the text.")] = None,
     learner: LearnerOption = None,
 ) -> None:
-    """Label texts, find entities in them, translate or understand them by an adapted task, as they come."""
+    """Label texts, find entities in them, translate, understand or answer them by an adapted task, as they come."""
+    from kshot.data.dialogue import HistoryCut
     from kshot.meta_learner import load_task
     from kshot.predictions import prediction_writer
-    from kshot.streams import text_blocks, turn_blocks
+    from kshot.responder import AdaptedResponder
+    from kshot.streams import history_blocks, text_blocks, turn_blocks
 
     if file == "-" and sys.stdin.isatty():
         print("Type texts, one a line; Ctrl-D ends.", file=sys.stderr)
     adapted = load_task(task, learner=learner)
-    with prediction_writer(adapted, out, format, top=top) as write:
-        if adapted.reads_history:
+    with prediction_writer(adapted, out, format, top=top) as write, warnings.catch_warnings():
+        if isinstance(adapted, AdaptedResponder):
+            warnings.simplefilter("ignore", HistoryCut)  # what is written says of each history how much of it was read
+            for histories in history_blocks(file):
+                write(histories, adapted.predict(histories))
+        elif adapted.reads_history:
             for asked in turn_blocks(file, field=field):
                 texts = [each.text for each in asked]
                 write(texts, adapted.predict(texts, [each.history for each in asked]))

@@ -3,11 +3,14 @@
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
 
-from kshot.data.dialogue import History, check_history
-from kshot.data.examples import INTENT, SLOT, SentencePair, TaggedExample, TextExample, Utterance, class_of
+from kshot.data.dialogue import SYSTEM, History, check_history
+from kshot.data.examples import INTENT, SLOT, Reply, SentencePair, TaggedExample, TextExample, Utterance, class_of
 from kshot.data.normal import normalise
+from kshot.data.replies import replies_of
 from kshot.data.tags import OUTSIDE, first_problem
 from kshot.data.utterances import slots_of
 from kshot.errors import KshotError, did_you_mean, several
@@ -161,12 +164,14 @@ def check_written(texts: Iterable[object], *, what: str = "text") -> list[str]:
     for number, text in enumerate(checked, 1):
         if not text.strip():
             raise KshotError(f"{what.capitalize()} {number} is empty; fill it in or leave it out.")
-        for character in text:
-            if unicodedata.category(character) == "Cc" and not character.isspace():
-                raise KshotError(
-                    f"{what.capitalize()} {number} has a control character (U+{ord(character):04X}); take it out."
-                )
+        _refuse_control(text, f"{what.capitalize()} {number}")
     return checked
+
+
+def _refuse_control(text: str, what: str) -> None:
+    for character in text:
+        if unicodedata.category(character) == "Cc" and not character.isspace():
+            raise KshotError(f"{what} has a control character (U+{ord(character):04X}); take it out.")
 
 
 def check_pairs(sources: Iterable[object], targets: Iterable[object]) -> tuple[SentencePair, ...]:
@@ -301,6 +306,52 @@ def check_utterance_task(examples: Sequence[Utterance], classes: Sequence[str]) 
                 f'The turn "{shorten(each.text)}" has two intents after the same turns, "{other.intent}" and '
                 f'"{each.intent}"; leave it under one.'
             )
+
+
+def check_dialogues(dialogues: Iterable[object], *, first: int = 0) -> tuple[Reply, ...]:
+    """Returns what the system says in dialogues.
+
+    Args:
+        dialogues: Each as turns, see `check_history`, or as an object with `turns`; or `Reply`s.
+        first: The number by which the first dialogue is known.
+
+    Raises:
+        KshotError: If they are no dialogues, or if one has nothing to learn from.
+    """
+    if isinstance(dialogues, (str, bytes)) or not isinstance(dialogues, Iterable):
+        raise KshotError('One dialogue was given where a list of them is expected; write [[("user", "..."), ...]].')
+    given = list(dialogues)
+    if not given:
+        raise KshotError("There are no dialogues to learn from; give at least one.")
+    if replies := [each for each in given if isinstance(each, Reply)]:
+        if len(replies) < len(given):
+            raise KshotError(
+                "Some of the dialogues are Replys and some are not; give dialogues alone, or Replys alone."
+            )
+        return _numbered(replies, first)
+    found: list[Reply] = []
+    for number, each in enumerate(given, 1):
+        what = f"Dialogue {number}"
+        inside: Any = each["turns"] if isinstance(each, Mapping) and "turns" in each else each
+        turns = check_history(inside, what)
+        for place, turn in enumerate(turns, 1):
+            _refuse_control(turn.text, f"{what}, turn {place}")
+        own = replies_of(turns, dialogue=str(first + number - 1))
+        if not own:
+            raise KshotError(
+                f'{what} has no turn by "{SYSTEM}", so there is nothing to learn from; add one or take it out.'
+            )
+        found += own
+    return tuple(found)
+
+
+def _numbered(replies: Sequence[Reply], first: int) -> tuple[Reply, ...]:
+    """Replies whose dialogues are known by numbers from `first`."""
+    numbers: dict[tuple[str, str], str] = {}
+    return tuple(
+        replace(each, dialogue=numbers.setdefault((each.task, each.dialogue), str(first + len(numbers))))
+        for each in replies
+    )
 
 
 def check_length(text: str, vocabulary: Vocabulary, what: str) -> None:

@@ -20,6 +20,7 @@ from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.models.build import build_encoder
 from kshot.models.pretrained import PretrainedSettings, is_available_offline
+from kshot.responder import AdaptedResponder
 from kshot.tagger import AdaptedTagger
 from kshot.tasks.kinds import build_task, describe_task
 from kshot.translator import AdaptedTranslator
@@ -33,6 +34,7 @@ ADAPTED: dict[str, type[Adapted]] = {
     "tagging": AdaptedTagger,
     "translation": AdaptedTranslator,
     "understanding": AdaptedUnderstanding,
+    "responding": AdaptedResponder,
 }
 """What a learner of each kind of task becomes when it has learned one."""
 
@@ -82,7 +84,7 @@ class MetaLearner(
 
     @property
     def kind(self) -> str:
-        """The kind of its tasks: `classification`, `tagging`, `translation` or `understanding`."""
+        """The kind of its tasks: a key of `ADAPTED`."""
         return self.learner.task.kind
 
     def adapt(
@@ -95,8 +97,9 @@ class MetaLearner(
         """Learns a task.
 
         Args:
-            examples: What to learn from: texts, or, for a tagger, sentences as lists of words; or `TextExample`s,
-                `TaggedExample`s, `SentencePair`s or `Utterance`s, which bring their labels.
+            examples: What to learn from: texts, or, for a tagger, sentences as lists of words, or, for a responder,
+                dialogues as lists of turns; or `TextExample`s, `TaggedExample`s, `SentencePair`s, `Utterance`s or
+                `Reply`s, which bring their labels.
             labels: The class of each text, the tags of each sentence, in BIO, the translation of each text, or the
                 frame of each: `{"intent": ..., "slots": [{"slot", "start", "end"}], "history": [...]}`. Classes are
                 strings from here on: a number gives its digits.
@@ -104,7 +107,7 @@ class MetaLearner(
                 they come.
 
         Returns:
-            An `AdaptedClassifier`, `AdaptedTagger`, `AdaptedTranslator` or `AdaptedUnderstanding`.
+            An `AdaptedClassifier`, `AdaptedTagger`, `AdaptedTranslator`, `AdaptedUnderstanding` or `AdaptedResponder`.
 
         Raises:
             KshotError: If what was given does not make a task: one class only, a class without example, not as many
@@ -288,7 +291,8 @@ def load_task(path: str | Path, *, learner: MetaLearner | str | Path | None = No
             was.
 
     Returns:
-        An `AdaptedClassifier`, `AdaptedTagger`, `AdaptedTranslator` or `AdaptedUnderstanding`, as it was saved.
+        An `AdaptedClassifier`, `AdaptedTagger`, `AdaptedTranslator`, `AdaptedUnderstanding` or `AdaptedResponder`, as
+        it was saved.
 
     Raises:
         KshotError: If the folder is missing, incomplete, damaged or of a newer format, or if its learner is gone or
@@ -317,8 +321,8 @@ def default_learner(kind: str = "classification") -> MetaLearner:
     """
     if kind not in _USUAL:
         raise KshotError(
-            "MiniLM reads and does not write, so it learns no translation; give the run of a translation recipe, such "
-            "as translation-joint."
+            f"MiniLM reads and does not write, so it learns no {kind}; give the run of a {kind} recipe, such as "
+            f"{kind}-joint."
         )
     if not is_available_offline("minilm"):
         raise KshotError(

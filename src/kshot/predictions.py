@@ -17,13 +17,14 @@ from kshot.output import console, table
 if TYPE_CHECKING:
     from kshot.adapted import Adapted
     from kshot.classifier import Prediction
+    from kshot.responder import Answered
     from kshot.tagger import Tagged
     from kshot.translator import Translated
     from kshot.understanding import Frame
 
 Form = Literal["table", "jsonl", "text", "conll", "displacy"]
-Write = Callable[[Sequence[str], Sequence[Any]], None]
-"""Takes texts and their predictions."""
+Write = Callable[[Sequence[Any], Sequence[Any]], None]
+"""Takes texts, or histories of dialogues, and their predictions."""
 
 _COLOURS = ("green", "magenta", "cyan", "yellow", "blue", "red")
 
@@ -36,7 +37,8 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
         task: What they come from.
         out: A file, which appears when all is written; None for the standard output.
         form: None is a table on a terminal, and JSONL elsewhere. `conll` (a word and its tag a line) and `displacy` (a
-            line of JSON a text, for spaCy's viewer) are for taggers, `text` (a translation a line) for translators.
+            line of JSON a text, for spaCy's viewer) are for taggers, `text` (a translation or a reply a line)
+            for tasks that write.
         top: How many probabilities a line of JSONL has; 0 for all.
 
     Raises:
@@ -68,6 +70,7 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
 
 def presenter(task: "Adapted") -> Callable[[Any], Text]:
     """How one of a task's predictions is shown to a person."""
+    from kshot.responder import AdaptedResponder
     from kshot.tagger import AdaptedTagger
     from kshot.translator import AdaptedTranslator
     from kshot.understanding import AdaptedUnderstanding
@@ -76,7 +79,9 @@ def presenter(task: "Adapted") -> Callable[[Any], Text]:
         of_slots = _colours(task.slots)
         return lambda frame: coloured_frame(frame, of_slots)
     if isinstance(task, AdaptedTranslator):
-        return _translation_line
+        return lambda found: _written_line(found.translation, found)
+    if isinstance(task, AdaptedResponder):
+        return lambda found: _written_line(found.reply, found)
     if isinstance(task, AdaptedTagger):
         of_types = _colours(task.classes)
         return lambda tagged: coloured_entities(tagged, of_types)
@@ -85,6 +90,7 @@ def presenter(task: "Adapted") -> Callable[[Any], Text]:
 
 def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write]]:
     """The forms that a task's predictions can have."""
+    from kshot.responder import AdaptedResponder
     from kshot.tagger import AdaptedTagger
     from kshot.translator import AdaptedTranslator
     from kshot.understanding import AdaptedUnderstanding
@@ -96,9 +102,15 @@ def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write
         }
     if isinstance(task, AdaptedTranslator):
         return {
-            "table": _translations_writer,
+            "table": lambda file: _written_writer(file, lambda each: (each.text, each.translation)),
             "jsonl": lambda file: _line_writer(file, _translated_row),
-            "text": _plain_writer,
+            "text": lambda file: _plain_writer(file, lambda each: each.translation),
+        }
+    if isinstance(task, AdaptedResponder):
+        return {
+            "table": lambda file: _written_writer(file, lambda each: (_answered(each), each.reply)),
+            "jsonl": lambda file: _line_writer(file, _answered_row),
+            "text": lambda file: _plain_writer(file, lambda each: each.reply),
         }
     if isinstance(task, AdaptedTagger):
         return {
@@ -187,31 +199,51 @@ def _translated_row(translated: "Translated") -> dict[str, Any]:
     return row if translated.ended else {**row, "ended": False}
 
 
-def _plain_writer(file: TextIO) -> Write:
-    """A translation a line, on the line of its text."""
+def _answered_row(answered: "Answered") -> dict[str, Any]:
+    row = {
+        "history": [{"speaker": turn.speaker, "text": turn.text} for turn in answered.history],
+        "reply": answered.reply,
+        "score": round(answered.score, 6),
+        "turns_read": answered.n_read,
+    }
+    return row if answered.ended else {**row, "ended": False}
 
-    def write(texts: Sequence[str], predictions: Sequence["Translated"]) -> None:
-        file.write("".join(" ".join(each.translation.split()) + "\n" for each in predictions))
+
+def _answered(answered: "Answered") -> str:
+    """What a reply answers, and how much of the dialogue was not read."""
+    newest = answered.history[-1].text if answered.history else ""
+    n_turns, n_read = len(answered.history), answered.n_read
+    return newest if n_read == n_turns else f"{newest} (the newest {n_read} of {n_turns} turns are read)"
+
+
+def _plain_writer(file: TextIO, made: Callable[[Any], str]) -> Write:
+    """What was made of a text a line, on the line of the text."""
+
+    def write(texts: Sequence[Any], predictions: Sequence[Any]) -> None:
+        file.write("".join(" ".join(made(each).split()) + "\n" for each in predictions))
         file.flush()
 
     return write
 
 
-def _translations_writer(file: TextIO) -> Write:
-    """Each translation below its text, and how sure it is."""
+def _written_writer(file: TextIO, sides: Callable[[Any], tuple[str, str]]) -> Write:
+    """What was made of a text below it, and how sure it is."""
     screen = console(file)
 
-    def write(texts: Sequence[str], predictions: Sequence["Translated"]) -> None:
+    def write(texts: Sequence[Any], predictions: Sequence[Any]) -> None:
         for each in predictions:
-            screen.print(Text(" ".join(each.text.split()), "dim").append("\n  ").append_text(_translation_line(each)))
+            given, made = sides(each)
+            line = Text(" ".join(given.split()), "dim")
+            screen.print(line.append("\n  ").append_text(_written_line(made, each)))
         file.flush()
 
     return write
 
 
-def _translation_line(translated: "Translated") -> Text:
-    line = Text().append(translated.translation, "not dim bold")
-    return line.append(f"  {translated.score:.2f}{'' if translated.ended else ', cut'}", "not bold dim")
+def _written_line(made: str, found: Any) -> Text:
+    """What was made, and how sure the task is of it."""
+    line = Text().append(made, "not dim bold")
+    return line.append(f"  {found.score:.2f}{'' if found.ended else ', cut'}", "not bold dim")
 
 
 def _conll_writer(file: TextIO) -> Write:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
-from kshot.data.dialogue import TURNS_FIELD, USER, History, dialogue_of, read_turns
+from kshot.data.dialogue import TURNS_FIELD, USER, History, Turn, dialogue_of, read_turns
 from kshot.data.files import find_field, suffix_of, text_of
 from kshot.data.readers import TEXT_FIELDS, Row, read_rows, read_texts
 from kshot.data.utterances import HISTORY_FIELD
@@ -93,6 +93,38 @@ def turn_blocks(source: str, *, field: str | None = None, stream: Bytes | None =
     if suffix_of(path) == ".txt":
         return _in_blocks([Asked(text, ()) for text in read_texts(path)])
     return _in_blocks([each for row in read_rows(path, also=".txt") for each in _asked(path, row, field)])
+
+
+def history_blocks(source: str, *, stream: Bytes | None = None) -> Iterator[list[History]]:
+    """Reads the turns so far of dialogues in blocks, in their order.
+
+    Args:
+        source: As for `text_blocks`. A row is an object with `turns`, see `kshot.data.dialogue`, or with `text`, the
+            newest turn of the user, and perhaps `history`, the turns before it.
+        stream: What to read in the place of the standard input.
+
+    Raises:
+        KshotError: As `text_blocks`.
+    """
+
+    def of_line(line: str, where: str, number: int) -> list[History]:
+        place = f"line {number}"
+        return [_history(Path(where), Row(place, _json_object(line, f"{where}, {place}")))]
+
+    if _comes(source):
+        return _blocks(source, stream, lambda text: (Turn(USER, text),), of_line)
+    path = Path(source)
+    if suffix_of(path) == ".txt":
+        return _in_blocks([(Turn(USER, text),) for text in read_texts(path)])
+    return _in_blocks([_history(path, row) for row in read_rows(path, also=".txt")])
+
+
+def _history(path: Path, row: Row) -> History:
+    """The turns so far in a row."""
+    if TURNS_FIELD in row.fields:
+        return tuple(each.turn for each in read_turns(path, row, TURNS_FIELD))
+    before = read_turns(path, row, HISTORY_FIELD) if HISTORY_FIELD in row.fields else []
+    return (*(each.turn for each in before), Turn(USER, text_of(path, row, "text").strip()))
 
 
 def text_lines(stream: Bytes, where: str) -> Iterator[str]:

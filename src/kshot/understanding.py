@@ -238,8 +238,7 @@ class AdaptedUnderstanding(Adapted):
             row.get("task", ""),
         )
 
-    @classmethod
-    def _asked(cls, example: Utterance) -> object:
+    def _asked(self, example: Utterance) -> object:
         return example.history, example.text.strip()
 
     def _tensors(self) -> dict[str, Tensor]:

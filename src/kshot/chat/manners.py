@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kshot.data.dialogue import SYSTEM, History, Turn
-from kshot.data.examples import Example, SentencePair, TaggedExample, TextExample, Utterance
+from kshot.data.examples import Example, Reply, SentencePair, TaggedExample, TextExample, Utterance
 from kshot.data.tagged import parse_annotated
 from kshot.data.tags import Span
 from kshot.data.words import split_words
@@ -127,6 +127,10 @@ def check_same_words(example: TaggedExample, text: str) -> None:
     )
 
 
+def _reply(_: Any, exchange: Exchange, correction: str) -> tuple[Example, str]:
+    return Reply((*exchange.history, exchange.turn), correction), correction
+
+
 # -- the kinds ---------------------------------------------------------------------------------------------------------
 
 MANNERS = {
@@ -142,6 +146,12 @@ MANNERS = {
         answer=lambda task, history, turn: task.predict([turn.text], [history])[0],
         begun=lambda task: [f"{intent}: " for intent in task.intents],
         hears=True,
+    ),
+    "responding": Manner(
+        "/teach and the better reply",
+        _reply,
+        answer=lambda task, history, turn: task.predict([(*history, turn)])[0],
+        reply=lambda answered: answered.reply,
     ),
 }
 """By the kind of task."""

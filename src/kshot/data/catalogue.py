@@ -3,18 +3,30 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from kshot.data.dataset import PARTS, Dataset, PairDataset, TaggedDataset, TextDataset, Unit, UtteranceDataset
-from kshot.data.dialogue import SPEAKERS, USER, Turn
+from kshot.data.dataset import (
+    PARTS,
+    Dataset,
+    PairDataset,
+    ReplyDataset,
+    TaggedDataset,
+    TextDataset,
+    Unit,
+    UtteranceDataset,
+)
+from kshot.data.dialogue import SPEAKERS, USER, Turn, speaker_of
 from kshot.data.download import Fetch, content_digest, download, fetch_url
-from kshot.data.entries import CATALOGUE, INTO_ENGLISH, Entry
-from kshot.data.examples import SentencePair, TaggedExample, TextExample, Utterance
+from kshot.data.entries import AND_SYNTHETIC, CATALOGUE, INTO_ENGLISH, PERSONS, Entry
+from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample, Utterance
 from kshot.data.local import load_path
 from kshot.data.readers import read_rows
+from kshot.data.replies import replies_of, with_candidates
 from kshot.data.tags import Span, spans_of
 from kshot.data.words import split_words
 from kshot.errors import KshotError, did_you_mean
@@ -39,6 +51,9 @@ DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The domains of its parts."""
+
+SYNTHETIC = "synthetic_persona_chat"
+"""The data set that gives `personachat` more persons to train on."""
 
 FIRST_DOMAIN = "wiki"
 """The domain of FewRel 1.0."""
@@ -93,6 +108,8 @@ def load_dataset(
         )
     if name == COMPOSITE:
         return _load_domains(entry, chosen, data_dir, fetch)
+    if chosen == AND_SYNTHETIC:
+        return _load_with_synthetic(entry, data_dir, fetch)
     return _LOADERS[name](_folder_of(entry, data_dir, fetch), entry, chosen)
 
 
@@ -358,6 +375,70 @@ def _load_pairs(folder: Path, entry: Entry, split: str) -> PairDataset:
     )
 
 
+def _load_replies(folder: Path, entry: Entry, split: str) -> ReplyDataset:
+    """Each person is a task. Those that a learner is chosen or judged by have candidates for each of their replies."""
+    parts: dict[str, tuple[Reply, ...]] = {part: () for part in PARTS}
+    personas: dict[str, tuple[str, ...]] = {}
+    for part in PARTS:
+        if f"{part}.jsonl" in entry.checksums:
+            rows = _rows(entry, folder, f"{part}.jsonl")
+            personas |= {str(row["id"]): _texts(row["persona"]) for row in rows}
+            found = tuple(reply for row in rows for reply in _replies(row))
+            parts[part] = found if part == "train" else with_candidates(found)
+    return ReplyDataset(
+        f"{entry.name}/{split}",
+        parts["train"],
+        parts["valid"],
+        parts["test"],
+        entry.unit,
+        entry.licence,
+        entry.source,
+        personas,
+    )
+
+
+def _replies(row: Fields) -> list[Reply]:
+    """The replies of one person in all of their dialogues."""
+    dialogues = row["dialogues"]
+    assert isinstance(dialogues, list)
+    name = str(row["id"])
+    return [
+        reply
+        for number, turns in enumerate(dialogues)
+        for reply in replies_of(
+            [Turn(speaker_of(each["speaker"], name), str(each["text"])) for each in turns],
+            task=name,
+            dialogue=str(number),
+        )
+    ]
+
+
+def _load_with_synthetic(entry: Entry, data_dir: Path | None, fetch: Fetch) -> ReplyDataset:
+    """More persons to train on, their turns spelled as those of Persona-Chat are."""
+    own, more = (load_dataset(name, split=PERSONS, data_dir=data_dir, fetch=fetch) for name in (entry.name, SYNTHETIC))
+    assert isinstance(own, ReplyDataset)
+    assert isinstance(more, ReplyDataset)
+    return replace(
+        own,
+        name=f"{entry.name}/{AND_SYNTHETIC}",
+        train=own.train + tuple(_in_lower_case(each) for each in more.train),
+        licence=f"{own.licence}; {SYNTHETIC}: {more.licence}",
+        source=f"{own.source}; {more.source}",
+        personas={**own.personas, **more.personas},
+    )
+
+
+def _in_lower_case(reply: Reply) -> Reply:
+    history = tuple(replace(turn, text=spelled_apart(turn.text)) for turn in reply.history)
+    return replace(reply, history=history, text=spelled_apart(reply.text))
+
+
+@lru_cache(maxsize=100_000)
+def spelled_apart(text: str) -> str:
+    """Spells a text as Persona-Chat is spelled: in lower case, signs apart from the words: `hi ! i'm fine .`."""
+    return " ".join(re.sub(r"([.,!?;:()\"])", r" \1 ", text.lower().replace("\u2019", "'")).split())
+
+
 def _sentences(rows: Iterable[Fields], *, part: str, task: str = "") -> tuple[TaggedExample, ...]:
     return tuple(TaggedExample(_texts(row["tokens"]), _texts(row["tags"]), task, part) for row in rows)
 
@@ -473,5 +554,6 @@ _LOADERS: Mapping[str, Callable[[Path, Entry, str], Dataset]] = MappingProxyType
         **{name: _load_tagged for name, entry in CATALOGUE.items() if entry.task_kind == "tagging"},
         **{name: _load_pairs for name, entry in CATALOGUE.items() if entry.task_kind == "translation"},
         **{name: _load_utterances for name, entry in CATALOGUE.items() if entry.task_kind == "understanding"},
+        **{name: _load_replies for name, entry in CATALOGUE.items() if entry.task_kind == "responding"},
     }
 )

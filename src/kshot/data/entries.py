@@ -20,8 +20,8 @@ class Entry:
         n_classes: The number of its classes.
         licence: The licence of the data.
         source: The address that it comes from.
-        task_kind: The kind of task that it is for, `classification`, `tagging`, `translation` or
-            `understanding`.
+        task_kind: The kind of task that it is for, `classification`, `tagging`, `translation`, `understanding` or
+            `responding`.
         splits: The names of its splits; the first is taken unless another is asked for.
         found: The folder where it is on this machine, or None.
         checksums: The SHA-256 of each file's content (see `content_digest`); a file that differs is refused.
@@ -57,6 +57,9 @@ class Entry:
 
 INTO_ENGLISH, FROM_ENGLISH = "into_english", "from_english"
 """The splits of sets of pairs of languages."""
+
+PERSONS, AND_SYNTHETIC = "persons", "and_synthetic"
+"""The splits of sets of dialogues: by person, and with more persons to train on, of `synthetic_persona_chat`."""
 
 
 def _numbered(prefix: str) -> tuple[str, ...]:
@@ -450,6 +453,32 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
                     "SearchScreeningEvent/test.jsonl": "ab9990cebf77b3e56f8a693fc3ab86adb5abcf36910d30cd8865e510b9f85145",  # noqa: E501
                     "splits/leave_one_out.json": "f892a99a7e67947b9b828948086c62e2c27939e5428ffb3e7a41211735da92c9",
                 },
+            ),
+            Entry(
+                name="personachat",
+                title="small talk of people with a persona each (Persona-Chat)",
+                unit="tasks",
+                n_classes=68,
+                licence="not stated",
+                source="https://github.com/bzantium/Posterior-Knowledge-Selection (validation part of ConvAI2)",
+                splits=(PERSONS, AND_SYNTHETIC),
+                task_kind="responding",
+                checksums={
+                    "train.jsonl": "7fda2c487478a84f0d2938bcc94a8b55d90438795d39a432adffddf8dfdc2025",
+                    "valid.jsonl": "10626d411e01016b08c76a7c911e902814a246cbfc50b11034efa3dff77f3dd5",
+                    "test.jsonl": "4650dd87b3ecbc25a78c60187139e68135a721446ea95bcdc5994848980a96b7",
+                },
+            ),
+            Entry(
+                name="synthetic_persona_chat",
+                title="small talk that a language model wrote for pairs of personas; to train on",
+                unit="tasks",
+                n_classes=82,
+                licence="CC-BY 4.0",
+                source="https://github.com/google-research-datasets/Synthetic-Persona-Chat (test part)",
+                splits=(PERSONS,),
+                task_kind="responding",
+                checksums={"train.jsonl": "c3880971e4f6bfe8cba97044c07dcaec1a3c35b6c8b5499eb11c68bf3a784c14"},
             ),
         )
     }

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from kshot.data.dialogue import History
+from kshot.data.dialogue import History, Turn
 from kshot.data.tags import Span, spans_of, tags_of
 from kshot.data.words import split_words
 
@@ -183,6 +183,42 @@ class Utterance:
         last = {end: number for number, (_, _, end) in enumerate(words)}
         spans = [Span(first[each.start], last[each.end] + 1, each.label) for each in self.spans]
         return TaggedExample(tuple(word for word, _, _ in words), tags_of(spans, len(words)), self.task, self.part)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a person answers in a dialogue.
+
+    Attributes:
+        history: The turns before it, the oldest first; none where the person opens the dialogue.
+        text: The reply.
+        task: Who answers.
+        dialogue: In which of the dialogues of that person, such as `3`.
+        part: As in `TextExample`.
+        candidates: Replies of others, among which it is to be told; none where it is not judged by that.
+    """
+
+    history: History
+    text: str
+    task: str = ""
+    dialogue: str = ""
+    part: str = ""
+    candidates: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What it answers, and the reply."""
+        return (script_of(self.history[-1:]), self.text)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """None: a reply is not of a class."""
+        return ()
+
+
+def script_of(history: Iterable[Turn]) -> str:
+    """Turns as one text, in which each begins with who speaks: `user: Wake me. system: At what time?`."""
+    return " ".join(f"{each.speaker}: {' '.join(each.text.split())}" for each in history)
 
 
 @dataclass(frozen=True)
