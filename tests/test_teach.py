@@ -16,14 +16,14 @@ import kshot.meta.learner
 from contract import learner, translator
 from kshot.adapted import Adapted
 from kshot.data.dialogue import Turn
-from kshot.data.examples import Example, SentencePair, TaggedExample, TextExample, Utterance
+from kshot.data.examples import Example, Reply, SentencePair, TaggedExample, TextExample, Utterance
 from kshot.data.tags import Span
 from kshot.errors import KshotError
 from kshot.meta.algorithms import ALGORITHMS
 from kshot.meta_learner import MetaLearner, load_task
 from kshot.tasks.tagging import Tagging
 from kshot.tasks.understanding import Understanding
-from toy import CLASSES, examples, scratch, sentence_pairs, seq2seq, tagged_episode, utterances
+from toy import CLASSES, examples, replies, scratch, sentence_pairs, seq2seq, tagged_episode, utterances
 from users import DRAWN, LABELS, QUERIES, TEXTS, task
 
 
@@ -70,6 +70,12 @@ KINDS["understanding"] = Case(
     tuple(UNDERSTOOD),
     Utterance("wake me up", "Wake", (Span(0, 4, "new"),), (Turn("user", "hello"), Turn("system", "hi there"))),
     tuple(each.text for each in utterances((2, 2), 5, 2)),
+)
+KINDS["responding"] = Case(
+    lambda algorithm: MetaLearner(translator(algorithm, seq2seq(), kind="responding")),
+    tuple(each for each in replies(3) if len(each.history) <= 3),  # older turns are not read, nor kept
+    Reply((Turn("user", "mare"),), "sea", dialogue="1"),
+    ([("user", "măr roșu")], "水"),
 )
 FIRST_FORMAT = ("classification", "tagging", "translation")
 
@@ -164,6 +170,10 @@ def test_in_the_words_of_adapt() -> None:
     assert tags.examples[-1] == TaggedExample(("wake", "me"), ("B-new", "O"))
     pair = adapted("translation").teach("mare", "sea")
     assert pair.examples[-1] == SentencePair("mare", "sea")
+    frame = adapted("understanding").teach("wake me", {"intent": "Wake", "history": [("system", "hello")]})
+    assert frame.examples[-1] == Utterance("wake me", "Wake", (), (Turn("system", "hello"),))
+    reply = adapted("responding").teach([("user", "mare")], "sea")
+    assert reply.examples[-1] == KINDS["responding"].new
 
 
 def test_what_was_learned_of_the_same_text_gives_way() -> None:
@@ -206,6 +216,13 @@ def test_a_task_is_not_changed_by_what_it_is_taught() -> None:
             "'O'); begin each entity with B- and its type.",
         ),
         ("translation", ("mare", ""), "Target 1 is empty; fill it in or leave it out."),
+        ("responding", ("mare", ""), "Reply 1 is empty; fill it in or leave it out."),
+        (
+            "responding",
+            ("mare",),
+            "teach needs a reply: give teach(history, reply), or teach(example) with a Reply.",
+        ),
+        ("understanding", ("wake me", {}), "Frame 1 has no intent; name what the text is for."),
     ],
 )
 def test_what_cannot_be_taught(kind: str, given: tuple[object, ...], expected: str) -> None:

@@ -112,11 +112,11 @@ class AdaptedResponder(AdaptedWriter):
 
     def _new(self, example: Any, label: object | None) -> Reply:
         """A reply to a history, given as such or as the two."""
-        if label is not None:
-            return self._replies([example], [label])[0]
-        if not isinstance(example, Reply):
+        if isinstance(example, Reply):
+            example, label = example.history, example.text
+        elif label is None:
             raise KshotError("teach needs a reply: give teach(history, reply), or teach(example) with a Reply.")
-        return example
+        return self._replies([example], [label])[0]
 
     def _replies(self, histories: Iterable[Any], replies: Iterable[object]) -> list[Reply]:
         given, made = _histories(histories), check_written(replies, what="reply")

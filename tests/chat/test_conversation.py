@@ -14,10 +14,11 @@ from kshot.data.examples import SentencePair, TaggedExample, TextExample, Uttera
 from kshot.data.tags import Span
 from kshot.errors import KshotError
 from kshot.meta_learner import ADAPTED, MetaLearner
+from kshot.responder import AdaptedResponder
 from kshot.tasks.tagging import Tagging
 from kshot.tasks.understanding import Understanding
 from kshot.understanding import AdaptedUnderstanding
-from toy import scratch, sentence_pairs, seq2seq, tagged_episode, utterances
+from toy import replies, scratch, sentence_pairs, seq2seq, tagged_episode, utterances
 from users import LABELS, TEXTS, task
 
 
@@ -347,6 +348,47 @@ def test_only_a_task_that_reads_them_hears_others() -> None:
     assert refused(talk.hear, "hello") == "/system adds what a system says to its user, which this task does not read."
     talk, _ = kept(understanding_task())
     assert refused(talk.hear, "") == "/system needs what the system says: /system Which day would you like?"
+
+
+# -- responding --------------------------------------------------------------------------------------------------------
+
+
+def responding_task() -> AdaptedResponder:
+    made = MetaLearner(translator("matching", seq2seq(), kind="responding")).adapt(replies(3))
+    assert isinstance(made, AdaptedResponder)
+    return made
+
+
+def test_replies_are_turns_and_a_better_one_takes_the_place() -> None:
+    made = responding_task()
+    talk, saved = kept(made)
+    first = talk.say("mare").reply
+    assert first == made.respond(["mare"])[0]
+    assert talk.history == (Turn("user", "mare"), Turn("system", first))
+    talk.say("roșu")
+    assert talk.history[2] == Turn("user", "roșu")
+    taught = talk.teach("red")
+    asked = (Turn("user", "mare"), Turn("system", first), Turn("user", "roșu"))
+    assert (talk.task.examples[-1].history, talk.task.examples[-1].text) == (asked, "red")
+    assert talk.history == (*asked, Turn("system", "red")), "what should have been said was said"
+    assert taught.answer.reply == talk.task.respond([asked])[0]
+    assert taught.n_examples == len(made.examples) + 1
+    talk.teach("redder")
+    assert talk.task.examples[-1].text == "redder"
+    assert len(talk.task.examples) == len(made.examples) + 1
+    for expected in ("what was taught", "what was taught", 'the turn "roșu"'):
+        assert talk.undo().startswith(expected)
+    assert talk.history == (Turn("user", "mare"), Turn("system", first))
+    assert saved[-1].examples == made.examples
+    assert refused(talk.hear, "hello") == "/system adds what a system says to its user, which this task does not read."
+
+
+def test_replies_that_cannot_be_taught() -> None:
+    talk, saved = kept(responding_task())
+    talk.say("mare")
+    assert refused(talk.teach, "") == "/teach needs what is right: /teach and the better reply."
+    assert refused(talk.teach, "a\x07") == "Reply 1 has a control character (U+0007); take it out."
+    assert saved == []
 
 
 # -- what a session comes to -------------------------------------------------------------------------------------------

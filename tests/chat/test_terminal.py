@@ -19,7 +19,7 @@ from kshot.cli import main
 from kshot.meta_learner import MetaLearner, load_task
 from kshot.tasks.tagging import Tagging
 from kshot.tasks.understanding import Understanding
-from toy import scratch, sentence_pairs, seq2seq, tagged_episode, utterances
+from toy import replies, scratch, sentence_pairs, seq2seq, tagged_episode, utterances
 from users import LABELS, TEXTS, task
 
 Chat = Callable[..., tuple[int, list[str], str]]
@@ -268,6 +268,24 @@ def test_a_session_of_understanding(chat: Chat, tmp_path: Path) -> None:
         "/system adds what the system says to its user, such as /system Which day?"
         in chat(tmp_path / "task", "/help")[1]
     )
+
+
+def test_a_session_of_responding(chat: Chat, tmp_path: Path) -> None:
+    own = MetaLearner(translator("matching", seq2seq(), kind="responding"))
+    own.adapt(replies(3)).save(tmp_path / "task")
+    status, lines, errors = chat(tmp_path / "task", "mare", "/teach sea", "roșu", "mare", "/undo", "/reset")
+    assert status == 0
+    [answered] = load_task(tmp_path / "task").predict(["mare"])
+    assert lines[1:3] == [
+        f"Learned {len(replies(3)) + 1} examples in 0 ms, saved in 0 ms. The same turn now:",
+        f"  {answered.reply}  {answered.score:.2f}",
+    ]
+    assert lines[-2:] == ['Took back the turn "mare".', "Forgot 4 turns; what was taught stays."]
+    assert errors.startswith(
+        "Note: History 1 has 5 turns, of which the newest 3 are read: what is older does not count."
+    )
+    rows = [json.loads(line) for line in (tmp_path / "task" / "examples.jsonl").read_text().splitlines()]
+    assert rows[-1] == {"history": [{"speaker": "user", "text": "mare"}], "text": "sea", "dialogue": "1"}
 
 
 def test_the_learner_that_has_moved(folder: Path, chat: Chat, tmp_path: Path) -> None:
