@@ -35,6 +35,7 @@ EXECUTED = [page for page in PAGES if page.name not in ("README.zh-CN.md", "CHAN
 NEED_MINILM = (
     "README.md",
     "understanding.md",
+    "chat.md",
     "choose-an-algorithm.md",
     "confidence.md",
     "scikit-learn.md",
@@ -140,7 +141,7 @@ HEREDOC = re.compile(r"cat > (?P<file>\S+) <<'END'\n(?P<content>.*?\n)END\n", re
 
 
 def shell(script: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs what the pages need of a shell: files written with `cat`, and kshot, which may read from `echo`."""
+    """Runs what the pages need of a shell: files written with `cat`, and kshot, which may read from `echo` or a file."""
     while script:
         if here := HEREDOC.match(script):
             Path(here["file"]).write_text(here["content"], encoding="utf-8")
@@ -149,6 +150,9 @@ def shell(script: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
         line, _, script = script.partition("\n")
         given, _, command = line.rpartition(" | ")
         words = shlex.split(command)
+        if words[-2:-1] == ["<"]:
+            monkeypatch.setattr(sys, "stdin", Keyboard(io.BytesIO(Path(words[-1]).read_bytes())))
+            words = words[:-2]
         assert words[0] == "kshot", f"{where}: the tests cannot run {line!r}; mark the block as not run"
         if given:
             said = shlex.split(given)

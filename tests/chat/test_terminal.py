@@ -92,7 +92,7 @@ def test_teach_is_learned_shown_and_saved(folder: Path, chat: Chat) -> None:
 def test_a_label_that_is_nearly_another(folder: Path, chat: Chat) -> None:
     status, lines, _ = chat(folder, "something else", f"/teach {LABELS[0]}s")
     assert status == 0
-    assert lines[2] == f'Did you mean "{LABELS[0]}"? /undo takes the new class back.'
+    assert lines[3] == f'Did you mean "{LABELS[0]}"? /undo takes the new class back.'
 
 
 def test_undo_takes_a_teach_back_as_if_it_had_never_been(folder: Path, chat: Chat) -> None:
@@ -252,9 +252,9 @@ def test_a_session_of_understanding(chat: Chat, tmp_path: Path) -> None:
     [frame] = load_task(tmp_path / "task").predict(["send 500 dollars to Anna"])
     assert f"{frame.intent} {frame.confidence:.0%}" in lines[2]
     assert errors == (
-        "Note: The history of text 1 has 3 turns, of which the newest 2 are read; what is older does not count. So it "
-        "goes on.\n"
-    ), "once"
+        "Note: The history of text 1 has 3 turns, of which the newest 2 are read; what is older does not count. (This "
+        "is said once.)\n"
+    )
     rows = [json.loads(line) for line in (tmp_path / "task" / "examples.jsonl").read_text().splitlines()]
     assert rows[-1] == {
         "text": "send 500 dollars to Anna",

@@ -101,7 +101,7 @@ class Terminal:
                 warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
             elif not self._said_what_is_read:
                 self._said_what_is_read = True
-                self._complaints.print(Text(f"Note: {each.message} So it goes on.", "dim"))
+                self._complaints.print(Text(f"Note: {each.message} (This is said once.)", "dim"))
         return answer
 
     def _command(self, name: str, rest: str) -> None:
@@ -121,11 +121,11 @@ class Terminal:
             warnings.simplefilter("ignore", HistoryCut)
             taught = self.conversation.teach(correction)
         self._screen.print(Text(_said_of(taught), "cyan"))
-        known = [name for name in self.conversation.task.classes if name not in taught.new]
-        for hint in (did_you_mean(name, known) for name in taught.new):
-            if hint:
-                self._screen.print(Text(f"{hint.strip()} /undo takes the new class back.", "yellow"))
         self._show(taught.answer)
+        known = [_class(name) for name in self.conversation.task.classes if name not in taught.new]
+        for kind, name in map(_class, taught.new):
+            if hint := did_you_mean(name, [other for of, other in known if of == kind]):
+                self._screen.print(Text(f"{hint.strip()} /undo takes the new {kind} back.", "yellow"))
 
     def _system(self, text: str) -> None:
         self.conversation.hear(text)
@@ -165,16 +165,16 @@ class Terminal:
 
 def _said_of(taught: Taught) -> str:
     """What a correction came to, in words."""
-    changes = [f"{_class(name)} is new" for name in taught.new]
-    changes += [f"{_class(name)} has no example any more and is gone" for name in taught.gone]
+    changes = [f'the {kind} "{name}" is new' for kind, name in map(_class, taught.new)]
+    changes += [f'the {kind} "{name}" has no example any more and is gone' for kind, name in map(_class, taught.gone)]
     times = f"{_milliseconds(taught.learning)}, saved in {_milliseconds(taught.saving)}"
     return "; ".join([f"Learned {several(taught.n_examples, 'example')} in {times}", *changes]) + ". The same turn now:"
 
 
-def _class(name: str) -> str:
-    """A class in words; the classes of some tasks are of several kinds."""
+def _class(name: str) -> tuple[str, str]:
+    """What a class is called, and its name; the classes of some tasks are of several kinds."""
     kind, _, own = name.partition(":")
-    return f'the {kind} "{own}"' if kind in (INTENT, SLOT) and own else f'the class "{name}"'
+    return (kind, own) if kind in (INTENT, SLOT) and own else ("class", name)
 
 
 def _milliseconds(seconds: float) -> str:
