@@ -141,7 +141,7 @@ HEREDOC = re.compile(r"cat > (?P<file>\S+) <<'END'\n(?P<content>.*?\n)END\n", re
 
 
 def shell(script: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs what the pages need of a shell: files written with `cat`, and kshot, which may read from `echo` or a file."""
+    """Runs what the pages need of a shell: files written with `cat`, and kshot, reading `echo` or a file."""
     while script:
         if here := HEREDOC.match(script):
             Path(here["file"]).write_text(here["content"], encoding="utf-8")
