@@ -359,6 +359,26 @@ def test_a_bundled_task_keeps_its_learner_when_it_is_saved_again(tmp_path: Path)
     assert load_task(tmp_path / "task").examples == loaded.examples
 
 
+def test_a_learner_anywhere_inside_a_task_stays_there(tmp_path: Path) -> None:
+    task().save(tmp_path / "task", bundle=True)
+    (tmp_path / "task" / "learner").rename(tmp_path / "task" / "model")
+    loaded = load_task(tmp_path / "task", learner=tmp_path / "task" / "model")
+    for bundle, place in ((False, "model"), (True, "learner")):
+        loaded.save(tmp_path / "task", bundle=bundle)
+        assert sorted(path.name for path in (tmp_path / "task").iterdir() if path.is_dir()) == [place]
+        assert load_task(tmp_path / "task").predict(QUERIES) == loaded.predict(QUERIES)
+
+
+def test_a_link_to_a_task_stays_one(tmp_path: Path) -> None:
+    task().save(tmp_path / "far" / "task", bundle=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "task")
+    taught = load_task(tmp_path / "link").teach("something else", "new class")
+    taught.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert load_task(tmp_path / "far" / "task").examples == taught.examples
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["far", "link"]
+
+
 # -- a process that is killed ------------------------------------------------------------------------------------------
 
 DIES = """

@@ -228,8 +228,8 @@ class Adapted(ABC):
         folder = Path(path).absolute()
         check_replaceable(folder, "task")
         home = None if bundle else self.learner.home
-        inside = self.learner.home == folder / _BUNDLED
-        where = _BUNDLED if home is None or inside else _way_to(home, folder)
+        inside = None if self.learner.home is None else _place_inside(self.learner.home, folder)
+        where = _BUNDLED if home is None else _way_to(home, folder) if inside is None else str(inside)
         kept = self.examples if examples else ()
         manifest = Manifest(
             classes=self.classes,
@@ -246,8 +246,8 @@ class Adapted(ABC):
             save_file({name: tensor.cpu().clone().contiguous() for name, tensor in tensors.items()}, draft / _TENSORS)
             if kept:
                 write_rows(draft / _EXAMPLES, map(self._row, kept))
-            if inside:
-                keep_folder(folder / _BUNDLED, draft / _BUNDLED)
+            if inside is not None and where == str(inside):  # it would go with what was in the folder
+                keep_folder(folder / inside, draft / inside)
             elif home is None:
                 save_learner(self.learner.learner, draft / _BUNDLED, about=self.learner.about)
 
@@ -378,6 +378,12 @@ def _read(folder: Path) -> Manifest:
         raise KshotError(
             f'{folder / MANIFEST} is damaged ("{key}": {first["msg"]}); restore it from a copy or make it again.'
         ) from error
+
+
+def _place_inside(home: Path, folder: Path) -> Path | None:
+    """Where in a folder a learner lies; None if it lies outside."""
+    found, outer = home.resolve(), folder.resolve()
+    return found.relative_to(outer) if found.is_relative_to(outer) else None
 
 
 def _way_to(home: Path, folder: Path) -> str:

@@ -46,7 +46,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         KshotError: If the folder cannot be written (no space, no permission).
     """
-    target = target.absolute()
+    target = target.resolve() if target.is_symlink() else target.absolute()  # what a link leads to is replaced
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(mkdtemp(prefix=f".{target.name}-", dir=target.parent))

@@ -1,6 +1,7 @@
 """Conversations: what is remembered, what is taken back, and what a correction comes to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -381,6 +382,17 @@ def test_replies_are_turns_and_a_better_one_takes_the_place() -> None:
     assert talk.history == (Turn("user", "mare"), Turn("system", first))
     assert saved[-1].examples == made.examples
     assert refused(talk.hear, "hello") == "/system adds what a system says to its user, which this task does not read."
+
+
+def test_nothing_said_is_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = responding_task()
+    empty = replace(made.predict(["mare"])[0], reply=" ")
+    talk, _ = kept(made)
+    monkeypatch.setattr(AdaptedResponder, "predict", lambda *_: [empty])
+    talk.say("mare")
+    monkeypatch.undo()
+    talk.say("mare")
+    assert [turn.text for turn in talk.history][:2] == ["mare", "mare"]
 
 
 def test_replies_that_cannot_be_taught() -> None:

@@ -151,7 +151,7 @@ MANNERS = {
         "/teach and the better reply",
         _reply,
         answer=lambda task, history, turn: task.predict([(*history, turn)])[0],
-        reply=lambda answered: answered.reply,
+        reply=lambda answered: answered.reply.strip() or None,  # nothing said is no turn
     ),
 }
 """By the kind of task."""
