@@ -276,6 +276,7 @@ def test_a_dialogue_that_the_system_begins() -> None:
         (MARKED, None, SLOTS),
         (TURN, None, ()),
         ("TransferMoney", "TransferMoney", None),
+        ("TransferMoney: ", "TransferMoney", None),
     ],
 )
 def test_an_intent_and_slots(correction: str, intent: str | None, spans: tuple[Span, ...] | None) -> None:

@@ -99,9 +99,8 @@ def _intent_and_turn(correction: str, text: str) -> tuple[str, TaggedExample | N
             return correction[:place].strip(), parse_annotated("/teach", correction[place + 1 :].strip())
     if _without_marks(correction) == _without_marks(text) or (not colons and _MARK.search(correction)):
         return "", parse_annotated("/teach", correction)
-    if not colons:
-        return correction, None
-    return correction[: colons[0]].strip(), parse_annotated("/teach", correction[colons[0] + 1 :].strip())
+    intent, _, rest = correction.partition(":")
+    return intent.strip(), parse_annotated("/teach", rest.strip()) if rest.strip() else None
 
 
 def _without_marks(text: str) -> list[str]:
