@@ -212,7 +212,7 @@ class Adapted(ABC):
     def save(self, path: str | Path, *, bundle: bool = False, examples: bool = True) -> None:
         """Saves the task as a folder; the same texts then have the same predictions, to the last bit.
 
-        The folder holds the examples in clear text, in `examples.jsonl`, which `kshot adapt` reads.
+        The folder holds the examples in clear text, in `examples.jsonl` (`kshot.support`).
 
         Args:
             path: The folder; a task that is there is replaced, at one stroke.

@@ -1,4 +1,7 @@
-"""The support of a saved task as JSON Lines: an example a line, with the fields that `kshot adapt` reads."""
+"""The support of a saved task as JSON Lines: an example a line.
+
+`kshot adapt` reads such a file again, but for a responder's: a line of that is one reply, and not a dialogue.
+"""
 
 import json
 from collections.abc import Callable, Iterable
