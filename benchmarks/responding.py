@@ -4,9 +4,11 @@
     python benchmarks/responding.py --rows "joint, fine-tuned" "first-order MAML" --dialogues 3
 
 One joint responder of all training people is trained by the recipe `responding-joint`. From it, some go on for as many
-updates on as many dialogues: joint training, first-order MAML and Reptile. Each row then adapts to each of the 12 test
-people of Persona-Chat, whose persona it never reads, from the same draws of their dialogues, by Adam on 16 replies a
-step; the rate and the number of steps are chosen on the 8 valid people, for each row and number of dialogues alike.
+updates on as many dialogues: joint training, first-order MAML of all tensors or of the output layer alone, Reptile, and
+nearest-neighbour decoding that is meta-trained (`matching`). Each row then adapts to each of the 12 test people of
+Persona-Chat, whose persona it never reads, from the same draws of their dialogues. Those that take steps take them by
+Adam on 16 replies each; which tensors move, the rate and the number of steps are chosen on the 8 valid people, from
+the same choices for every row. `--small` takes a model that is trained in minutes, on the people of Persona-Chat alone.
 Two other dialogues of the same draw judge, the same for every number of dialogues. People who have fewer give all but
 those two. 0 dialogues are the start as it is.
 
@@ -25,9 +27,8 @@ written to --out; one that is there is not measured again.
 import argparse
 import json
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import perf_counter
@@ -58,29 +59,47 @@ from kshot.tasks.writing import log_likelihoods
 
 DIALOGUES = (0, 1, 3, 5, 10)
 CHOSEN_AT = {1: 1, 3: 3, 5: 3, 10: 10}  # the number of dialogues at which rate and steps are chosen for another
-RATES = (3e-4, 1e-3, 3e-3)
-LOOKS = (1, 2, 4, 8, 12, 16, 24, 32, 48)  # numbers of steps to choose from
-SHARES = (0.02, 0.05, 0.1, 0.2)  # of the vote of neighbours
+MOVES: dict[str, tuple[float, ...]] = {"all": (3e-4, 1e-3), "none": (1e-3, 3e-3)}  # the output layer moves besides
+LOOKS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of steps to choose from
+SHARES = (0.02, 0.05, 0.1, 0.2)  # of the vote of neighbours, where it is not learned
 QUERIES = 2  # dialogues of a person that judge
-UPDATES = 400  # of each way of going on from the joint responder
+UPDATES = 200  # of each way of going on from the joint responder
 OTHERS = 19  # people whose persona sentences stand beside a person's
 NEGATIVES = 500  # replies of training people, which the rankers by MiniLM tell a person's from
 
-# How each way of going on uses the 8 dialogues of an update: 2 people's 3 + 1 or 2 + 2, or one of 8 people each.
+SMALL = {
+    "responding-joint": [
+        "data.split=persons",
+        "encoder.n_layers=1",
+        "encoder.source.n_layers=1",
+        "encoder.source.model_dim=96",
+        "encoder.source.embedding_dim=96",
+        "encoder.source.vocabulary_size=2000",
+        "training.steps=800",
+        "training.episodes_per_step=4",
+        "training.learning_rate=2e-3",
+        "validation.every=400",
+        "validation.episodes=4",
+        "algorithm.inner={test_steps=0}",
+    ],
+    "responding-maml": ["data.split=persons", "validation.episodes=4"],
+}
+
+# How each way of going on uses the 16 dialogues of an update: 4 people's 2 + 2, or one of 16 people each.
 GOES_ON: dict[str, list[str]] = {
     "joint": [
         "algorithm.name=fine-tuning",
-        "algorithm.inner={steps=0, test_steps=12, rate=1e-3, hold_out=0.0}",
-        "training.episodes_per_step=8",
+        "algorithm.inner={steps=0, test_steps=0}",
+        "training.episodes_per_step=16",
         "training.shot=1",
         "training.query=1",
     ],
     "maml": [],
+    "head": ['algorithm.inner={steps=4, test_steps=4, rate=3e-3, batch=16, hold_out=0.0, moves="none"}'],
+    "matching": ["algorithm.name=matching", "algorithm.inner={}"],
     "reptile": [
         "algorithm.name=reptile",
-        "algorithm.inner={steps=4, test_steps=12, rate=1e-3, batch=8, hold_out=0.0}",
-        "training.shot=2",
-        "training.query=2",
+        "algorithm.inner={steps=4, test_steps=4, rate=1e-3, batch=8, hold_out=0.0}",
         "training.learning_rate=1e-3",
     ],
 }
@@ -92,20 +111,25 @@ class Row:
 
     Attributes:
         start: What it starts from: a way of going on.
-        algorithm: How it adapts: its name, or `minilm` for none that writes.
-        inner: Settings of its inner loop.
+        algorithm: How it adapts.
     """
 
     start: str
     algorithm: str = "fine-tuning"
-    inner: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether it moves tensors, and does not look up neighbours."""
+        return self.algorithm not in ("nearest-neighbour", "matching")
 
 
 ROWS: dict[str, Row] = {
     "joint, fine-tuned": Row("joint"),
     "joint, nearest neighbours": Row("joint", "nearest-neighbour"),
     "first-order MAML": Row("maml", "first-order-maml"),
+    "first-order MAML, output layer": Row("head", "first-order-maml"),
     "Reptile": Row("reptile", "reptile"),
+    "matching, meta-trained": Row("matching", "matching"),
     "MiniLM, prototypes": Row("none", "prototypes"),
     "MiniLM, ridge": Row("none", "ridge"),
 }
@@ -148,7 +172,7 @@ def main() -> None:
                 continue
             figures = {"row": name, "dialogues": n_dialogues, **bench.row(name, n_dialogues)}
             write(path, figures)
-            print(f"{name:28s} {n_dialogues:2d} dialogues  {shown(figures)}", flush=True)
+            print(f"{name:30s} {n_dialogues:2d} dialogues  {shown(figures)}", flush=True)
     show(arguments)
 
 
@@ -158,37 +182,51 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dialogues", nargs="*", type=int, default=list(DIALOGUES), choices=DIALOGUES)
     parser.add_argument("--draws", type=int, default=3, help="of each person's dialogues, the same for all rows")
     parser.add_argument("--valid-draws", type=int, default=2, help="the same where rates and steps are chosen")
+    parser.add_argument("--small", action="store_true", help="a model that is trained in minutes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/responding"))
     parser.add_argument("--runs", type=Path, default=Path("runs/responding"), help="where the trained ones go")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.small:
+        arguments.out, arguments.runs = arguments.out / "small", arguments.runs / "small"
+    return arguments
 
 
 # -- the starts --------------------------------------------------------------------------------------------------------
 
 
-def trained(recipe: str, changes: Sequence[str], folder: Path) -> Encoder:
+def trained(recipe: str, changes: Sequence[str], folder: Path, *, small: bool) -> Learner:
     if not (folder / "learner").is_dir():
-        train(load_recipe(recipe, changes), folder, resume=folder.is_dir())
-    return load_learner(folder)[0].encoder
+        own = SMALL[recipe] if small else []
+        train(load_recipe(recipe, [*own, *changes]), folder, resume=folder.is_dir())
+    return load_learner(folder)[0]
 
 
-def goes_on(start: str, runs: Path) -> Encoder:
-    """The encoder-decoder of a start, trained if it is not yet."""
-    trained("responding-joint", [], runs / "first")
-    changes = [f'start="{runs / "first"}"', f"training.steps={UPDATES}", f"validation.every={UPDATES}"]
-    changes.append("validation.keep_start=false")  # better on `valid` is enough: a few episodes are no proof
-    return trained("responding-maml", [*changes, *GOES_ON[start]], runs / start)
+def goes_on(start: str, runs: Path, *, small: bool) -> Learner:
+    """The learner of a start, trained if it is not yet."""
+    trained("responding-joint", [], runs / "first", small=small)
+    changes = [
+        f'start="{runs / "first"}"',
+        f"training.steps={UPDATES}",
+        f"validation.every={UPDATES}",
+        "validation.keep_start=false",  # better on `valid` is enough: a few episodes are no proof
+        *GOES_ON[start],
+    ]
+    return trained("responding-maml", changes, runs / start, small=small)
 
 
-def learner_of(row: Row, encoder: Encoder, rate: float = 0.0, share: float | None = None) -> Learner:
-    """A learner over a start, that adapts as all of them do."""
+def learner_of(row: Row, start: Learner, chosen: Mapping[str, Any]) -> Learner:
+    """A learner over a start, that adapts as was chosen; what heads have learned stays."""
     inner: dict[str, Any] = {"test_steps": 0}
-    if share is None:
-        inner = {"rate": rate, "optimiser": "adam", "order": 1, "batch": 16, "hold_out": 0.0, **row.inner}
-    head = {} if share is None else {"share": share}
+    if chosen and row.takes_steps:
+        inner = {name: chosen[name] for name in ("rate", "moves")}
+        inner |= {"optimiser": "adam", "order": 1, "batch": 16, "hold_out": 0.0, "test_steps": chosen["steps"]}
+    head = {"share": chosen["share"]} if "share" in chosen else {}
     settings = AlgorithmSettings(name=row.algorithm, inner=inner, head=head)
-    return build_learner(settings, encoder, Responding(_TASK)).eval()
+    made = build_learner(settings, start.encoder, Responding(_TASK)).eval()
+    if start.settings.name == row.algorithm:
+        made.heads.load_state_dict(start.heads.state_dict())
+    return made
 
 
 _TASK = Responding().settings.model_copy(
@@ -221,7 +259,7 @@ class Bench:
 
     def __init__(self, dataset: ReplyDataset, arguments: argparse.Namespace) -> None:
         self.dataset, self.arguments = dataset, arguments
-        self.encoders: dict[str, Encoder] = {}
+        self.starts: dict[str, Learner] = {}
         self.of_start: dict[tuple[str, str, int], list[list[float]]] = {}
 
     def row(self, name: str, n_dialogues: int) -> dict[str, Any]:
@@ -230,29 +268,25 @@ class Bench:
         if name in RANKERS:
             return self.ranked(ROWS[name].algorithm, drawn, n_dialogues)
         chosen = self.chosen(name, n_dialogues) if n_dialogues else {}
-        figures: dict[str, Any] = {"chosen": chosen, "each": []}
-        for one in drawn:
-            figures["each"].append(self.measured(name, one, n_dialogues, chosen))
-        return figures
+        return {"chosen": chosen, "each": [self.measured(name, one, n_dialogues, chosen) for one in drawn]}
 
-    def measured(self, name: str, one: Drawn, n_dialogues: int, chosen: Mapping[str, float]) -> dict[str, Any]:
+    def measured(self, name: str, one: Drawn, n_dialogues: int, chosen: Mapping[str, Any]) -> dict[str, Any]:
         row = ROWS[name]
-        encoder = self.started(row.start)
-        start = learner_of(row, encoder, share=None, rate=0.0)
-        learner = learner_of(row, encoder, chosen.get("rate", 0.0), chosen.get("share"))
+        plain = learner_of(Row(row.start), self.started(row.start), {})
+        learner = learner_of(row, self.started(row.start), chosen) if n_dialogues else plain
         support, query = self.batches(learner, one.first(n_dialogues), one.query)
         begin = perf_counter()
-        state = self.adapted(learner, support, chosen) if n_dialogues else start.adapt(empty(start))
+        scorer = learner.scorer(learner.adapt(support), query)
         seconds = perf_counter() - begin
         task = learner.task
         assert isinstance(task, Responding)
-        scorer = (learner if n_dialogues else start).scorer(state, query)
         tokens = log_likelihoods(scorer, query)
         scores = task.candidate_scores(scorer, one.query)
         key = (row.start, one.person, one.draw)
         if key not in self.of_start:
-            plain = start.scorer(start.adapt(empty(start)), query)
-            self.of_start[key] = scores if not n_dialogues else task.candidate_scores(plain, one.query)
+            nothing, _ = self.batches(plain, (), ())
+            before = plain.scorer(plain.adapt(nothing), query)
+            self.of_start[key] = scores if not n_dialogues else task.candidate_scores(before, one.query)
         ratios = [
             [a - b for a, b in zip(ours, theirs, strict=True)]
             for ours, theirs in zip(scores, self.of_start[key], strict=True)
@@ -273,53 +307,50 @@ class Bench:
             "written": written,
         }
 
-    def adapted(self, learner: Learner, support: Batch, chosen: Mapping[str, float]) -> State:
-        if "share" in chosen:
-            return learner.adapt(support)
-        last = deque(learner.path(support, int(chosen["steps"])), maxlen=1).pop()
-        return {name: tensor.detach() for name, tensor in last.items()}
-
-    def chosen(self, name: str, n_dialogues: int) -> dict[str, float]:
-        """The rate and the number of steps, or the share of neighbours, that are best on the `valid` people."""
+    def chosen(self, name: str, n_dialogues: int) -> dict[str, Any]:
+        """What moves, at which rate and in how many steps, or the share of neighbours: the best on `valid`."""
         at = CHOSEN_AT[n_dialogues]
         path = self.arguments.out / "valid" / f"{slug(name)}-{at}.json"
-        row = ROWS[name]
         if not path.is_file():
             drawn = draws_of(self.dataset.valid, self.arguments.valid_draws)
-            found: list[dict[str, float]] = []
-            if row.algorithm == "nearest-neighbour":
-                for share in SHARES:
-                    learner = learner_of(row, self.started(row.start), share=share)
-                    losses = [self.losses(learner, one, at, ()) for one in drawn]
-                    found.append({"share": share, "loss": float(np.mean(losses))})
-            else:
-                for rate in RATES:
-                    learner = learner_of(row, self.started(row.start), rate)
-                    losses = [self.losses(learner, one, at, LOOKS) for one in drawn]
-                    for steps, loss in zip(LOOKS, np.mean(losses, axis=0).tolist(), strict=True):
-                        found.append({"rate": rate, "steps": steps, "loss": loss})
-            for each in found:
-                print(f"{name:28s} {at} dialogues on valid: {each}", flush=True)
-            write(path, {"tried": found})
-        tried = json.loads(path.read_text(encoding="utf-8"))["tried"]
-        best: dict[str, float] = min(tried, key=lambda each: each["loss"])
+            tried = self.tried(ROWS[name], drawn, at)
+            for each in tried:
+                print(f"{name:30s} {at} dialogues on valid: {each}", flush=True)
+            write(path, {"tried": tried})
+        found = json.loads(path.read_text(encoding="utf-8"))["tried"]
+        best: dict[str, Any] = min(found, key=lambda each: each["loss"])
         return best
 
-    def losses(self, learner: Learner, one: Drawn, n_dialogues: int, looks: Sequence[int]) -> list[float]:
-        """The loss of a token of the query after some numbers of steps, or after adapting in one go."""
-        support, query = self.batches(learner, one.first(n_dialogues), one.query)
-        if not looks:
-            return [loss_of(learner, learner.adapt(support), query)]
-        return [
-            loss_of(learner, state, query)
-            for step, state in enumerate(learner.path(support, looks[-1]))
-            if step in looks
-        ]
+    def tried(self, row: Row, drawn: Sequence[Drawn], n_dialogues: int) -> list[dict[str, Any]]:
+        """The mean loss of a token of the `valid` people's queries, for everything that there is to choose."""
+        found: list[dict[str, Any]] = []
+        if not row.takes_steps:
+            shares: list[dict[str, Any]] = [{"share": share} for share in SHARES]
+            for choice in shares if row.algorithm == "nearest-neighbour" else [{"learned": True}]:
+                learner = learner_of(row, self.started(row.start), choice)
+                losses = []
+                for one in drawn:
+                    support, query = self.batches(learner, one.first(n_dialogues), one.query)
+                    losses.append(loss_of(learner, learner.adapt(support), query))
+                found.append({**choice, "loss": float(np.mean(losses))})
+            return found
+        for moves, rates in MOVES.items():
+            for rate in rates:
+                choice = {"moves": moves, "rate": rate}
+                learner = learner_of(row, self.started(row.start), {**choice, "steps": LOOKS[-1]})
+                looks = []
+                for one in drawn:
+                    support, query = self.batches(learner, one.first(n_dialogues), one.query)
+                    path = enumerate(learner.path(support, LOOKS[-1]))
+                    looks.append([loss_of(learner, state, query) for step, state in path if step in LOOKS])
+                for steps, loss in zip(LOOKS, np.mean(looks, axis=0).tolist(), strict=True):
+                    found.append({**choice, "steps": steps, "loss": loss})
+        return found
 
-    def started(self, start: str) -> Encoder:
-        if start not in self.encoders:
-            self.encoders[start] = goes_on(start, self.arguments.runs)
-        return self.encoders[start]
+    def started(self, start: str) -> Learner:
+        if start not in self.starts:
+            self.starts[start] = goes_on(start, self.arguments.runs, small=self.arguments.small)
+        return self.starts[start]
 
     @staticmethod
     def batches(learner: Learner, support: Sequence[Reply], query: Sequence[Reply]) -> tuple[Batch, Batch]:
@@ -367,11 +398,6 @@ class Bench:
                     scores.append((logits[:, 0] - logits[:, 1]).tolist())
             each.append({"person": one.person, "hits@1": hits(scores), "seconds": seconds})
         return {"each": each}
-
-
-def empty(learner: Learner) -> Batch:
-    """A support of nothing."""
-    return learner.task.collate((), (), learner.encoder.vocabulary, support=True)
 
 
 def loss_of(learner: Learner, state: State, query: Batch) -> float:
