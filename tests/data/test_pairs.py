@@ -360,15 +360,6 @@ def test_a_new_task_has_its_support_from_train_and_its_query_from_its_part() -> 
     assert by_pair.pools("test") == (by_pair.train, by_pair.test)
 
 
-def test_no_augmentation() -> None:
-    dataset = PairDataset("data", tuple(pairs(9)), (), (), "examples")
-    with pytest.raises(KshotError) as caught:
-        dataset.sampler("train", way="all", shot=1, query=1, seed=0, n_episodes=1, augment=lambda example, _: example)
-    assert str(caught.value) == (
-        "training.augment changes one text, and would part it from its translation; leave it out."
-    )
-
-
 LANGUAGES = {
     "tatoeba": ("bul ces deu ita nld por rus spa swe ukr", "dan pol", "cat mkd nob ron"),
     "tico19": ("lug swa zul", "lin", "kin"),

@@ -1,5 +1,7 @@
 """Products by oneDNN, against the default library and float64."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -89,6 +91,26 @@ def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_measurement_is_of_both_libraries() -> None:
     if products.has_onednn():
         assert products._advantage() > 0
+
+
+def test_the_measurement_is_of_the_same_precision_whatever_surrounds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    onednn = products._onednn
+
+    def watched(*factors: Any) -> torch.Tensor:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return onednn(*factors)
+
+    monkeypatch.setattr(products, "_onednn", watched)
+    products._advantage.cache_clear()
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            if products.has_onednn():
+                products._advantage()
+                assert seen
+                assert not any(seen)
+    finally:
+        products._advantage.cache_clear()
 
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (2, 3, 4), (0,)])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kshot.data.augment import build_augmentation
+from kshot.data.augment_pairs import PairAugmentations
 from kshot.data.augment_sentences import SentenceAugmentations
 from kshot.data.draws import Count, Sampler
 from kshot.data.examples import SentencePair, TaggedExample, TextExample, Utterance
@@ -122,7 +123,7 @@ class Dataset(ABC):
             n_episodes: The length of the sampler.
             skip_small: Whether classes with too few examples are left out instead of refused.
             augment: Names of changes made to each support example, see `kshot.data.augment` and
-                `kshot.data.augment_sentences`.
+                `kshot.data.augment_sentences`; of those made to whole episodes, see `kshot.data.augment_pairs`.
 
         Raises:
             KshotError: If there is no such part, or if it does not have what the counts ask for.
@@ -250,8 +251,6 @@ class PairDataset(Dataset):
         skip_small: bool = False,
         augment: Sequence[str] = (),
     ) -> PairSampler:
-        if augment:
-            raise KshotError("training.augment changes one text, and would part it from its translation; leave it out.")
         examples, query_examples = self.pools(part)
         return PairSampler(
             examples,
@@ -262,6 +261,7 @@ class PairDataset(Dataset):
             n_episodes=n_episodes,
             query_examples=query_examples,
             skip_small=skip_small,
+            augment=PairAugmentations.of(augment, self.train),
         )
 
 

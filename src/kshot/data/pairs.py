@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kshot.data.augment_pairs import PairAugmentations
 from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
 from kshot.data.examples import Episode, SentencePair
 from kshot.data.files import (
@@ -124,6 +125,7 @@ class PairSampler(Sampler):
         n_episodes: int,
         query_examples: Iterable[SentencePair] | None = None,
         skip_small: bool = False,
+        augment: PairAugmentations | None = None,
     ) -> None:
         """Sorts the pairs by task.
 
@@ -136,6 +138,7 @@ class PairSampler(Sampler):
             n_episodes: The length of the sequence.
             query_examples: What the query is drawn from, if it is not `examples`.
             skip_small: Whether tasks that have too few pairs are left out instead of refused.
+            augment: Changes made to both sides of an episode, drawn from the seed and the episode's number too.
 
         Raises:
             KshotError: If a count cannot be used, or there are too few pairs.
@@ -146,6 +149,7 @@ class PairSampler(Sampler):
         self.query_examples = self.examples if query_examples is None else tuple(query_examples)
         self.n_episodes = whole_number(n_episodes, "n_episodes", 0)
         self.seed = whole_number(seed, "seed", 0)
+        self._augment = augment
         self._shot, self._query = count_ends(shot, "shot", 1), count_ends(query, "query", 1)
         if shot == "all" and query_examples is None:
             raise KshotError(
@@ -200,7 +204,8 @@ class PairSampler(Sampler):
                 f'Episode {i} of the task "{pool.name}" has no pair for its query that is not in its support as well; '
                 "lower shot or add pairs."
             )
-        return Episode(shown, tuple(asked), (), i)
+        drawn = Episode(shown, tuple(asked), (), i)
+        return drawn if self._augment is None else self._augment(drawn, generator_of(self.seed, i, 1))
 
 
 def _by_task(examples: Sequence[SentencePair]) -> dict[str, tuple[int, ...]]:

@@ -200,7 +200,7 @@ def has_onednn() -> bool:
 @cache
 def _advantage() -> float:
     """How many times as fast as the default library oneDNN is: the best of each, timed in turn, once in a process."""
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):  # whatever is going on around the first product
         a, b = torch.ones(256, 256), torch.ones(512, 256)
         ways: list[Callable[[], Tensor]] = [lambda: a @ b.t(), lambda: _onednn(a, b, None)]
         seconds = [float("inf")] * len(ways)
