@@ -1,7 +1,8 @@
 """A translator of a new pair of languages from 100, 500 or 2,000 sentence pairs: meta-learned beside what anyone tries.
 
     python benchmarks/translation.py                            every row
-    python benchmarks/translation.py --rows fine-tuned maml --pairs ron-eng --shots 100
+    python benchmarks/translation.py --rows "joint, fine-tuned" --pairs ron-eng --shots 100
+    python benchmarks/translation.py --curve                    quality by the seconds of adapting, without stopping
 
 One joint translator of the ten training pairs of Tatoeba is trained by the recipe `translation-joint`. From it, others
 go on for as many updates on as many sentence pairs: joint training, first-order MAML and Reptile, on the sources as
@@ -42,6 +43,7 @@ PAIRS = ("ron-eng", "cat-eng", "nob-eng", "mkd-eng")
 VALID_PAIRS = ("dan-eng", "pol-eng")
 SHOTS = (100, 500, 2000)
 RATES = (1e-4, 3e-4, 1e-3)
+CURVE_SHOT, CURVE_STEPS = 500, (0, 10, 20, 40, 80, 160, 320)
 UPDATES = 300  # of each way of going on from the joint translator
 
 # How each way of going on uses the 192 sentence pairs of an update: 2 tasks of 64 + 32 or 48 + 48, or 12 of 16 alone.
@@ -110,6 +112,8 @@ def main() -> None:
                 figures |= measure(learner_of(row, encoder, rate), dataset, "test", pair, shot, arguments)
                 write(path, figures)
                 print(f"{name:28s} {pair} {shot:5d}  {shown(figures)}", flush=True)
+    if arguments.curve:
+        curve(arguments, dataset, encoders)
     show(arguments)
 
 
@@ -120,6 +124,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--shots", nargs="*", type=int, default=list(SHOTS))
     parser.add_argument("--draws", type=int, default=3, help="supports of each pair and size, the same for all rows")
     parser.add_argument("--queries", type=int, default=300, help="test sentences of a pair")
+    parser.add_argument("--curve", action="store_true", help=f"with {CURVE_SHOT} pairs, by steps and seconds, as well")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/translation"))
     parser.add_argument("--runs", type=Path, default=Path("runs/translation"), help="where the trained ones go")
@@ -151,13 +156,15 @@ def trained(recipe: str, changes: Sequence[str], folder: Path) -> Encoder:
     return load_learner(folder)[0].encoder
 
 
-def learner_of(row: Row, encoder: Encoder | None, rate: float | None) -> Learner | None:
-    """A learner over a start, that adapts as all of them do."""
+def learner_of(row: Row, encoder: Encoder | None, rate: float | None, steps: int | None = None) -> Learner | None:
+    """A learner over a start, that adapts as all of them do; for as many steps, if they are given."""
     if encoder is None:
         return None
     inner: dict[str, Any] = {}
     if row.rates:
         inner = {"rate": rate, "test_steps": row.test_steps, "optimiser": "adam", "order": 1, "batch": 16}
+        if steps is not None:
+            inner |= {"test_steps": steps, "hold_out": 0.0}
     elif row.test_steps == 0:
         inner = {"test_steps": 0}
     learner = build_learner(AlgorithmSettings(name=row.algorithm, inner=inner), encoder, Translation()).eval()
@@ -242,12 +249,48 @@ def episodes(dataset: PairDataset, part: str, pair: str, shot: int, draws: int, 
     return [Episode(sampler[i].support, tuple(judged), (), i) for i in range(draws)]
 
 
+def curve(arguments: argparse.Namespace, dataset: PairDataset, encoders: dict[str, Encoder]) -> None:
+    """BLEU after some numbers of steps, the mean over the pairs and one draw of each, with the seconds they took."""
+    path = arguments.out / "curve.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for name in (each for each in arguments.rows if ROWS[each].rates and each not in found):
+        encoder = started(ROWS[name].start, encoders, arguments.runs)
+        rate = chosen_rate(name, encoder, dataset, CURVE_SHOT, arguments)
+        points = []
+        for steps in CURVE_STEPS:
+            learner = learner_of(ROWS[name], encoder, rate, steps)
+            each = [measure(learner, dataset, "test", pair, CURVE_SHOT, arguments, draws=1) for pair in arguments.pairs]
+            bleu, seconds = (mean([figures[key][0] for figures in each]) for key in ("bleu", "seconds"))
+            points.append({"steps": steps, "bleu": bleu, "seconds": seconds})
+            print(f"{name:28s} {steps:4d} steps  {seconds:6.1f} s  BLEU {bleu:5.1f}", flush=True)
+        found[name] = points
+        write(path, found)
+    draw(found, arguments.out / "curve.svg")
+
+
+def draw(found: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for name, points in found.items():
+        axes.plot([each["seconds"] for each in points], [each["bleu"] for each in points], marker="o", label=name)
+    axes.set_xlabel(f"seconds of adapting to {CURVE_SHOT} pairs")
+    axes.set_ylabel("BLEU, mean of the new pairs")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
 def show(arguments: argparse.Namespace) -> None:
     """The table of what has been measured."""
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.out.glob("*.json"))]
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.out.glob("*-eng-*.json"))]
     found = {(each["row"], each["pair"], each["shot"]): each for each in files}
     print(*(f"{each.get_signature()}" for each in measures()), sep="\n")
     for shot in SHOTS:
