@@ -9,9 +9,9 @@ go on for as many updates on as many sentence pairs: joint training, first-order
 they are and on sources that each episode spells in a way of its own (`respelled`). Each row then adapts to a new pair
 (Romanian, Catalan, Norwegian Bokmål, Macedonian into English) from the same draws of its training pairs, with the same
 Adam on 16 pairs a step, stopped by a tenth of the support that is held back; the rate of each row is chosen on Danish
-and Polish. The first sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu; seconds are those of the processor. One JSON file a
-row, pair and size is written to --out, with the translations; one that is there is not measured again. Differences of
-rows are by paired bootstrap over the test sentences.
+and Polish. The first sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. Seconds are
+those of the processor. One JSON file a row, pair and size is written to --out, with the translations; one that is there
+is not measured again. Differences of rows are by paired bootstrap over the test sentences.
 """
 
 import argparse
