@@ -19,7 +19,7 @@ from kshot.models.encoder import Encoder, rows_name
 from kshot.models.pretrained import PretrainedSettings
 from kshot.tasks.base import Task
 from kshot.tasks.classification import Classification, ClassificationSettings
-from kshot.tasks.translation import Translation
+from kshot.tasks.kinds import build_task
 from toy import SCRATCH, bert, scratch
 
 ENCODERS = (*SCRATCH, "bert")
@@ -63,16 +63,21 @@ def learner(
 
 
 def translator(
-    algorithm: str, network: Encoder, *, head: Mapping[str, Any] | None = None, inner: Mapping[str, Any] | None = None
+    algorithm: str,
+    network: Encoder,
+    *,
+    head: Mapping[str, Any] | None = None,
+    inner: Mapping[str, Any] | None = None,
+    kind: str = "translation",
 ) -> Learner:
-    """A learner of translation that is ready to adapt: as its preset says, with few steps."""
+    """A learner of translation, or of another task that writes, ready to adapt: as its preset says, with few steps."""
     preset = ALGORITHMS[algorithm]
     assert preset.open is not None
     usual = {**preset.inner, **preset.open.inner}
     short: dict[str, Any] = {"steps": min(2, usual.get("steps", 0)), "batch": 3, "look_every": 2}
     if "test_steps" in usual:
         short["test_steps"] = 3
-    return learner(algorithm, network, head=head, inner={**short, **(inner or {})}, task=Translation())
+    return learner(algorithm, network, head=head, inner={**short, **(inner or {})}, task=build_task({"kind": kind}))
 
 
 def predict(learner: Learner, pair: Pair) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-import kshot.translator
+import kshot.writer
 from contract import translator
 from kshot.data.examples import SentencePair
 from kshot.errors import KshotError
@@ -66,7 +66,7 @@ def test_a_translation_says_what_it_must(algorithm: str) -> None:
 def test_a_text_is_translated_alike_alone_and_among_others(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     adapted, texts = task(algorithm), [*TEXTS, *(each.source for each in sentence_pairs(20, 3))]
     together = adapted.translate(texts)
-    monkeypatch.setattr(kshot.translator, "BLOCK", 3)
+    monkeypatch.setattr(kshot.writer, "BLOCK", 3)
     assert adapted.translate(texts) == together
     assert [adapted.translate([text])[0] for text in texts] == together
 

@@ -16,9 +16,9 @@ from kshot.errors import several
 
 if TYPE_CHECKING:
     from kshot.adapted import Adapted
-    from kshot.data.dataset import Dataset, PairDataset
+    from kshot.data.dataset import Dataset, PairDataset, ReplyDataset
     from kshot.data.entries import Entry
-    from kshot.data.examples import Example, SentencePair, TaggedExample, TextExample
+    from kshot.data.examples import Example, Reply, SentencePair, TaggedExample, TextExample, Utterance
     from kshot.data.readers import Finding
     from kshot.meta.algorithms import Algorithm
     from kshot.run.train import Outcome
@@ -65,19 +65,27 @@ def show_figures(figures: Mapping[str, Any]) -> None:
     shot = f"{_count(figures['shot'])}-shot"
     if figures.get("shot_counts") == "pairs":
         way, shot = "one pair of languages", f"{_count(figures['shot'])} sentence pairs"
+    elif figures.get("shot_counts") == "dialogues":
+        way, shot = "one person", f"{_count(figures['shot'])} dialogues"
     elif figures.get("shot_counts") == "sentences":
         way, shot = "the types of the support", f"{_count(figures['shot'])} sentences"
+    elif figures.get("shot_counts") == "turns":
+        way, shot = "one domain", f"{_count(figures['shot'])} turns an intent"
     where = f"{figures['data']} ({figures['part']}), {way}, {shot}"
     screen.print(f"[bold]{escape(figures['algorithm'])}[/] on {escape(where)}")
+    numbers = figures.get("numbers", ())  # measures that are no shares of 1
     rows = table("measure", "mean", "95% interval", right=["mean", "95% interval"])
     for name in figures["measures"]:
         key = name.lower().replace(" ", "_")
-        rows.add_row(name, f"{100 * figures[key]:.2f} %", f"± {100 * figures[f'{key}_interval']:.2f}")
+        scale, unit = (1, "") if name in numbers else (100, " %")
+        rows.add_row(name, f"{scale * figures[key]:.2f}{unit}", f"± {scale * figures[f'{key}_interval']:.2f}")
     if "against" in figures:
         for name in figures["measures"]:
             key = f"{name.lower().replace(' ', '_')}_difference"
-            interval = f"± {100 * figures[f'{key}_interval']:.2f}"
-            rows.add_row(f"{name} less {escape(figures['against'])}", f"{100 * figures[key]:+.2f} points", interval)
+            scale, unit = (1, "") if name in numbers else (100, " points")
+            interval = f"± {scale * figures[f'{key}_interval']:.2f}"
+            less = f"{name} less {escape(figures['against'])}"
+            rows.add_row(less, f"{scale * figures[key]:+.2f}{unit}", interval)
     rows.add_row("time of an adaptation", f"{1000 * figures['seconds_per_adaptation']:.1f} ms", "")
     rows.add_row("episodes", str(figures["episodes"]), "")
     screen.print(rows)
@@ -105,14 +113,22 @@ def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
     screen.print(f"Learned {_what_of(task)} in {1000 * seconds:.0f} ms: {place}")
     if (folder / "learner").is_dir():
         screen.print("The learner is inside, so the folder can be moved to another machine.")
-    screen.print(f"Next:\n  kshot predict {place} TEXTS")
+    screen.print(f"Next:\n  kshot predict {place} TEXTS\n  kshot chat {place}")
 
 
 def _what_of(task: "Adapted") -> str:
     """What a task was learned from, in words."""
+    from kshot.responder import AdaptedResponder
     from kshot.tagger import AdaptedTagger
     from kshot.translator import AdaptedTranslator
+    from kshot.understanding import AdaptedUnderstanding
 
+    if isinstance(task, AdaptedUnderstanding):
+        known = f"{several(len(task.intents), 'intent')} and {several(len(task.slots), 'slot')}"
+        return f"{known} from {several(len(task.examples), 'turn')}"
+    if isinstance(task, AdaptedResponder):
+        replies = f"{len(task.examples)} {'reply' if len(task.examples) == 1 else 'replies'}"
+        return f"to answer from {replies} in {several(task.n_dialogues, 'dialogue')}"
     if isinstance(task, AdaptedTranslator):
         return f"to translate from {several(len(task.examples), 'sentence pair')}"
     if isinstance(task, AdaptedTagger):
@@ -130,7 +146,9 @@ def _shown(task: "Adapted") -> Counter[str]:
 def show_task(task: "Adapted", folder: Path) -> None:
     """Shows what a task knows."""
     from kshot.classifier import AdaptedClassifier
+    from kshot.responder import AdaptedResponder
     from kshot.translator import AdaptedTranslator
+    from kshot.writer import AdaptedWriter
 
     screen = console()
     about = task.learner.about
@@ -139,14 +157,22 @@ def show_task(task: "Adapted", folder: Path) -> None:
     facts.add_row("task", escape(str(folder)))
     facts.add_row("learner", escape(f"{task.learner.learner.settings.name}, {about.get('title') or 'no title'}"))
     facts.add_row("kept in", escape(str(task.learner.home)))
-    if not isinstance(task, AdaptedTranslator):
+    if not isinstance(task, AdaptedWriter):
         facts.add_row("temperature", f"{task.temperature:.3f}")
     if isinstance(task, AdaptedClassifier):
         facts.add_row("none of these above", f"{task.scope.threshold:.3f}")
     screen.print(facts)
+    if not task.examples:
+        names = f" Its classes: {escape(', '.join(task.classes))}." if task.classes else ""
+        screen.print(f"The task was saved without its examples, so it can learn nothing more.{names}")
+        return
     if isinstance(task, AdaptedTranslator):
         screen.print(f"{several(len(task.examples), 'sentence pair')}, the first:")
         _show_pairs(screen, task.examples)
+        return
+    if isinstance(task, AdaptedResponder):
+        screen.print(f"{several(task.n_dialogues, 'dialogue')}, the first replies:")
+        _show_replies(screen, task.examples)
         return
     counts = _shown(task)
     first = {label: example.text for example in reversed(task.examples) for label in example.labels}
@@ -172,16 +198,22 @@ def show_datasets(entries: Sequence["Entry"]) -> None:
 
 def show_dataset(dataset: "Dataset") -> None:
     """Shows a data set."""
-    from kshot.data.dataset import PairDataset, TaggedDataset, TextDataset
+    from kshot.data.dataset import PairDataset, ReplyDataset, TaggedDataset, TextDataset, UtteranceDataset
 
     screen = console()
     screen.print(f"[bold]{escape(dataset.name)}[/]  {escape(dataset.source)}  {escape(dataset.licence)}")
     if isinstance(dataset, PairDataset):
         _show_pair_dataset(screen, dataset)
         return
+    if isinstance(dataset, ReplyDataset):
+        _show_reply_dataset(screen, dataset)
+        return
     is_tagged = isinstance(dataset, TaggedDataset)
-    unit, what, plural = ("sentences", "type", "types") if is_tagged else ("texts", "class", "classes")
-    counted = f"mentions a {what}" if is_tagged else f"texts a {what}"
+    is_spoken = isinstance(dataset, UtteranceDataset)
+    unit, what, plural = (
+        ("sentences", "type", "types") if is_tagged else ("turns" if is_spoken else "texts", "class", "classes")
+    )
+    counted = f"mentions a {what}" if is_tagged else f"{unit} a {what}"
     rows = table("part", unit, plural, counted, f"{plural}, the first", right=[unit, plural])
     for name in ("train", "valid", "test"):
         examples = getattr(dataset, name)
@@ -198,6 +230,8 @@ def show_dataset(dataset: "Dataset") -> None:
         counts = _mentions(shown)
         screen.print(", ".join(f"{escape(name)} {n}" for name, n in counts.most_common()))
         _show_sentences(screen, shown)
+    elif isinstance(dataset, UtteranceDataset):
+        _show_utterances(screen, dataset.train or dataset.test)
     else:
         _show_examples(screen, shown)
 
@@ -219,6 +253,26 @@ def _show_pairs(screen: Console, examples: Sequence["SentencePair"], n_shown: in
     screen.print(rows)
 
 
+def _show_reply_dataset(screen: Console, dataset: "ReplyDataset") -> None:
+    from kshot.data.replies import persons
+
+    rows = table("part", "replies", "dialogues", "persons", right=["replies", "dialogues", "persons"])
+    for name in ("train", "valid", "test"):
+        examples = getattr(dataset, name)
+        found = persons(examples)
+        rows.add_row(name, str(len(examples)), str(sum(found.values())), str(len(found)))
+    screen.print(rows)
+    _show_replies(screen, _spread(dataset.train or dataset.test, 5))
+
+
+def _show_replies(screen: Console, examples: Sequence["Reply"], n_shown: int = 5) -> None:
+    rows = table("turn before", "reply")
+    for example in examples[:n_shown]:
+        before = example.history[-1].text if example.history else ""
+        rows.add_row(escape(" ".join(before.split())), escape(" ".join(example.text.split())))
+    screen.print(rows)
+
+
 def _mentions(examples: Sequence["Example"]) -> Counter[str]:
     """How many texts a class has, or how many mentions a type."""
     from kshot.data.examples import TaggedExample
@@ -234,6 +288,15 @@ def _show_examples(screen: Console, examples: Sequence["TextExample"], n_shown: 
     rows = table("label", "text")
     for example in _spread(examples, n_shown):
         rows.add_row(escape(example.label), escape(" ".join(example.text.split())))
+    screen.print(rows)
+
+
+def _show_utterances(screen: Console, examples: Sequence["Utterance"], n_shown: int = 5) -> None:
+    """A few turns, each with its intent and slots."""
+    rows = table("task", "intent", "turn", "slots")
+    for each in _spread([example for example in examples if example.spans], n_shown):
+        slots = ", ".join(f"{span.label}: {each.text[span.start : span.end]}" for span in each.spans)
+        rows.add_row(escape(each.task), escape(each.intent), escape(" ".join(each.text.split())), escape(slots))
     screen.print(rows)
 
 
@@ -257,12 +320,14 @@ def _spread(examples: Sequence[E], n_shown: int) -> Sequence[E]:
 
 def show_findings(path: Path, examples: Sequence["Example"], findings: Sequence["Finding"]) -> None:
     """Says what may be wrong with data."""
-    from kshot.data.examples import TaggedExample
+    from kshot.data.examples import TaggedExample, Utterance
 
     screen = console()
     n_classes = len({label for example in examples for label in example.labels})
-    is_tagged = any(isinstance(example, TaggedExample) for example in examples)
-    units, kinds = ("sentences", "types") if is_tagged else ("texts", "classes")
+    kinds_of = {type(example) for example in examples}
+    units, kinds = ("sentences", "types") if TaggedExample in kinds_of else ("texts", "classes")
+    if Utterance in kinds_of:
+        units, kinds = "turns", "intents and slots"
     screen.print(f"{escape(str(path))}: {len(examples)} {units}, {n_classes} {kinds}")
     for finding in findings:
         screen.print(f"[{_STYLES[finding.severity]}]{finding.severity:<8}[/] {escape(finding.message)}")

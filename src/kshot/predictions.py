@@ -17,12 +17,14 @@ from kshot.output import console, table
 if TYPE_CHECKING:
     from kshot.adapted import Adapted
     from kshot.classifier import Prediction
+    from kshot.responder import Answered
     from kshot.tagger import Tagged
     from kshot.translator import Translated
+    from kshot.understanding import Frame
 
 Form = Literal["table", "jsonl", "text", "conll", "displacy"]
-Write = Callable[[Sequence[str], Sequence[Any]], None]
-"""Takes texts and their predictions."""
+Write = Callable[[Sequence[Any], Sequence[Any]], None]
+"""Takes texts, or histories of dialogues, and their predictions."""
 
 _COLOURS = ("green", "magenta", "cyan", "yellow", "blue", "red")
 
@@ -35,7 +37,8 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
         task: What they come from.
         out: A file, which appears when all is written; None for the standard output.
         form: None is a table on a terminal, and JSONL elsewhere. `conll` (a word and its tag a line) and `displacy` (a
-            line of JSON a text, for spaCy's viewer) are for taggers, `text` (a translation a line) for translators.
+            line of JSON a text, for spaCy's viewer) are for taggers, `text` (a translation or a reply a line)
+            for tasks that write.
         top: How many probabilities a line of JSONL has; 0 for all.
 
     Raises:
@@ -65,21 +68,53 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
         draft.unlink(missing_ok=True)
 
 
-def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write]]:
-    """The forms that a task's predictions can have."""
+def presenter(task: "Adapted") -> Callable[[Any], Text]:
+    """How one of a task's predictions is shown to a person."""
+    from kshot.responder import AdaptedResponder
     from kshot.tagger import AdaptedTagger
     from kshot.translator import AdaptedTranslator
+    from kshot.understanding import AdaptedUnderstanding
 
+    if isinstance(task, AdaptedUnderstanding):
+        of_slots = _colours(task.slots)
+        return lambda frame: coloured_frame(frame, of_slots)
+    if isinstance(task, AdaptedTranslator):
+        return lambda found: _written_line(found.translation, found)
+    if isinstance(task, AdaptedResponder):
+        return lambda found: _written_line(found.reply, found)
+    if isinstance(task, AdaptedTagger):
+        of_types = _colours(task.classes)
+        return lambda tagged: coloured_entities(tagged, of_types)
+    return _label_line
+
+
+def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write]]:
+    """The forms that a task's predictions can have."""
+    from kshot.responder import AdaptedResponder
+    from kshot.tagger import AdaptedTagger
+    from kshot.translator import AdaptedTranslator
+    from kshot.understanding import AdaptedUnderstanding
+
+    if isinstance(task, AdaptedUnderstanding):
+        return {
+            "table": lambda file: _lines_writer(file, presenter(task)),
+            "jsonl": lambda file: _line_writer(file, lambda frame: _frame_row(frame, top)),
+        }
     if isinstance(task, AdaptedTranslator):
         return {
-            "table": _translations_writer,
+            "table": lambda file: _written_writer(file, lambda each: (each.text, each.translation)),
             "jsonl": lambda file: _line_writer(file, _translated_row),
-            "text": _plain_writer,
+            "text": lambda file: _plain_writer(file, lambda each: each.translation),
+        }
+    if isinstance(task, AdaptedResponder):
+        return {
+            "table": lambda file: _written_writer(file, lambda each: (_answered(each), each.reply)),
+            "jsonl": lambda file: _line_writer(file, _answered_row),
+            "text": lambda file: _plain_writer(file, lambda each: each.reply),
         }
     if isinstance(task, AdaptedTagger):
-        colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(task.classes)}
         return {
-            "table": lambda file: _coloured_writer(file, colours),
+            "table": lambda file: _lines_writer(file, presenter(task)),
             "jsonl": lambda file: _line_writer(file, _entities_row),
             "conll": _conll_writer,
             "displacy": lambda file: _line_writer(file, lambda tagged: tagged.displacy()),
@@ -120,7 +155,7 @@ def _table_writer(file: TextIO) -> Write:
         rows.columns[1].width = min(label_width, 32)
         rows.columns[2].width = 14
         for text, prediction in zip(texts, predictions, strict=True):
-            colour = "yellow" if not prediction.in_scope else "green" if prediction.confidence >= 0.5 else "white"
+            colour = _certainty(prediction)
             doubt = "" if prediction.in_scope else f"perhaps ({prediction.out_of_scope:.2f})"
             rows.add_row(
                 f"{prediction.confidence:.0%}",
@@ -164,29 +199,51 @@ def _translated_row(translated: "Translated") -> dict[str, Any]:
     return row if translated.ended else {**row, "ended": False}
 
 
-def _plain_writer(file: TextIO) -> Write:
-    """A translation a line, on the line of its text."""
+def _answered_row(answered: "Answered") -> dict[str, Any]:
+    row = {
+        "history": [{"speaker": turn.speaker, "text": turn.text} for turn in answered.history],
+        "reply": answered.reply,
+        "score": round(answered.score, 6),
+        "turns_read": answered.n_read,
+    }
+    return row if answered.ended else {**row, "ended": False}
 
-    def write(texts: Sequence[str], predictions: Sequence["Translated"]) -> None:
-        file.write("".join(" ".join(each.translation.split()) + "\n" for each in predictions))
+
+def _answered(answered: "Answered") -> str:
+    """What a reply answers, and how much of the dialogue was not read."""
+    newest = answered.history[-1].text if answered.history else ""
+    n_turns, n_read = len(answered.history), answered.n_read
+    return newest if n_read == n_turns else f"{newest} (the newest {n_read} of {n_turns} turns are read)"
+
+
+def _plain_writer(file: TextIO, made: Callable[[Any], str]) -> Write:
+    """What was made of a text a line, on the line of the text."""
+
+    def write(texts: Sequence[Any], predictions: Sequence[Any]) -> None:
+        file.write("".join(" ".join(made(each).split()) + "\n" for each in predictions))
         file.flush()
 
     return write
 
 
-def _translations_writer(file: TextIO) -> Write:
-    """Each translation below its text, and how sure it is."""
+def _written_writer(file: TextIO, sides: Callable[[Any], tuple[str, str]]) -> Write:
+    """What was made of a text below it, and how sure it is."""
     screen = console(file)
 
-    def write(texts: Sequence[str], predictions: Sequence["Translated"]) -> None:
+    def write(texts: Sequence[Any], predictions: Sequence[Any]) -> None:
         for each in predictions:
-            line = Text(" ".join(each.text.split()), "dim")
-            line.append(f"\n  {each.translation}", "not dim bold")
-            line.append(f"  {each.score:.2f}{'' if each.ended else ', cut'}", "not bold dim")
-            screen.print(line)
+            given, made = sides(each)
+            line = Text(" ".join(given.split()), "dim")
+            screen.print(line.append("\n  ").append_text(_written_line(made, each)))
         file.flush()
 
     return write
+
+
+def _written_line(made: str, found: Any) -> Text:
+    """What was made, and how sure the task is of it."""
+    line = Text().append(made, "not dim bold")
+    return line.append(f"  {found.score:.2f}{'' if found.ended else ', cut'}", "not bold dim")
 
 
 def _conll_writer(file: TextIO) -> Write:
@@ -201,21 +258,78 @@ def _conll_writer(file: TextIO) -> Write:
     return write
 
 
-def _coloured_writer(file: TextIO, colours: Mapping[str, str]) -> Write:
-    """Each text with its entities in colour, their type and confidence behind them."""
+def _lines_writer(file: TextIO, present: Callable[[Any], Text]) -> Write:
+    """A line a text."""
     screen = console(file)
 
-    def write(texts: Sequence[str], predictions: Sequence["Tagged"]) -> None:
-        for tagged in predictions:
-            line, done = Text(), 0
-            for each in tagged.entities:
-                colour = colours[each.label]
-                line.append(tagged.text[done : each.start])
-                line.append(each.text, style=f"bold {colour}")
-                line.append(f" [{each.label} {each.confidence:.0%}]", style=f"dim {colour}")
-                done = each.end
-            line.append(tagged.text[done:])
-            screen.print(line)
+    def write(texts: Sequence[str], predictions: Sequence[Any]) -> None:
+        for each in predictions:
+            screen.print(present(each))
         file.flush()
 
     return write
+
+
+def _label_line(prediction: "Prediction") -> Text:
+    """The likeliest class, how likely it is, and whether it is perhaps none of them."""
+    line = (
+        Text()
+        .append(prediction.label, f"bold {_certainty(prediction)}")
+        .append(f"  {prediction.confidence:.0%}", "dim")
+    )
+    doubt = "" if prediction.in_scope else f"  perhaps none of these ({prediction.out_of_scope:.2f})"
+    return line.append(doubt, "yellow")
+
+
+def _certainty(prediction: "Prediction") -> str:
+    """The colour of a label."""
+    return "yellow" if not prediction.in_scope else "green" if prediction.confidence >= 0.5 else "white"
+
+
+def coloured_entities(tagged: "Tagged", colours: Mapping[str, str]) -> Text:
+    """A text with its entities in colour."""
+    return marked(
+        tagged.text, [(each.start, each.end, each.label, each.confidence) for each in tagged.entities], colours
+    )
+
+
+def coloured_frame(frame: "Frame", colours: Mapping[str, str]) -> Text:
+    """An utterance with its slots in colour, and what it is for."""
+    marks = [(each.start, each.end, each.slot, each.confidence) for each in frame.slots]
+    line = marked(frame.text, marks, colours)
+    style = "green" if frame.confidence >= 0.5 else "yellow"
+    line.append(f"  {frame.intent} {frame.confidence:.0%}", style=f"bold {style}")
+    return line
+
+
+def marked(text: str, marks: Sequence[tuple[int, int, str, float]], colours: Mapping[str, str]) -> Text:
+    """A text with spans in colour, their label and confidence behind them.
+
+    Args:
+        text: The text.
+        marks: The first character of each span, one past its last, its label and its confidence, in order.
+        colours: The colour of each label.
+    """
+    line, done = Text(), 0
+    for start, end, label, confidence in marks:
+        line.append(text[done:start])
+        line.append(text[start:end], style=f"bold {colours[label]}")
+        line.append(f" [{label} {confidence:.0%}]", style=f"dim {colours[label]}")
+        done = end
+    line.append(text[done:])
+    return line
+
+
+def _colours(names: Sequence[str]) -> dict[str, str]:
+    return {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(names)}
+
+
+def _frame_row(frame: "Frame", top: int) -> dict[str, Any]:
+    """What can be learned from again, once it is put right."""
+    return {
+        "text": frame.text,
+        "intent": frame.intent,
+        "confidence": round(frame.confidence, 6),
+        "slots": [{**vars(each), "confidence": round(each.confidence, 6)} for each in frame.slots],
+        "intents": {name: round(share, 6) for name, share in list(frame.intents.items())[: top or None]},
+    }

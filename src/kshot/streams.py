@@ -2,12 +2,22 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
-from kshot.data.readers import TEXT_FIELDS, read_texts
+from kshot.data.dialogue import TURNS_FIELD, USER, History, Turn, dialogue_of, read_turns
+from kshot.data.files import find_field, suffix_of, text_of
+from kshot.data.readers import TEXT_FIELDS, Row, read_rows, read_texts
+from kshot.data.utterances import HISTORY_FIELD
 from kshot.errors import KshotError
+
+T = TypeVar("T")
+OfText = Callable[[str], T]
+"""What a line of plain text says."""
+OfLine = Callable[[str, str, int], Sequence[T]]
+"""What a line of JSONL says, given where it is from and its number."""
 
 BLOCK = 1024  # texts
 _CHUNK = 1 << 17  # bytes
@@ -35,38 +45,156 @@ def text_blocks(source: str, *, field: str | None = None, stream: Bytes | None =
     Raises:
         KshotError: If the file is missing, or, at once or on the way, if something in it cannot be read.
     """
-    if source == "-":
-        return _blocks(cast(Bytes, sys.stdin.buffer) if stream is None else stream, "The input", field, jsonl=None)
+
+    def of_line(line: str, where: str, number: int) -> list[str]:
+        return [_json_text(line, f"{where}, line {number}", field)]
+
+    if _comes(source):
+        return _blocks(source, stream, str, of_line)
+    return _in_blocks(read_texts(source, text=field))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A text, and the turns before it.
+
+    Attributes:
+        text: What is said.
+        history: What was said before, the oldest first.
+    """
+
+    text: str
+    history: History
+
+
+def turn_blocks(source: str, *, field: str | None = None, stream: Bytes | None = None) -> Iterator[list[Asked]]:
+    """Reads what users say in dialogues, in blocks, as `text_blocks` does.
+
+    A line of plain text has no history; a row of JSONL or JSON is a text, perhaps with a `history`, or a dialogue with
+    `turns`, of which each turn of the user is one.
+
+    Args:
+        source: As for `text_blocks`.
+        field: The field with the text; None finds it.
+        stream: What to read in the place of the standard input.
+
+    Raises:
+        KshotError: As `text_blocks`, or if a dialogue has a turn without text or by an unknown speaker, or none of the
+            user.
+    """
+
+    def of_line(line: str, where: str, number: int) -> list[Asked]:
+        place = f"line {number}"
+        return _asked(Path(where), Row(place, _json_object(line, f"{where}, {place}")), field)
+
+    if _comes(source):
+        return _blocks(source, stream, lambda text: Asked(text, ()), of_line)
     path = Path(source)
-    if path.suffix.lower() in (".txt", ".jsonl") and path.is_file():
-        return _of_file(path, field)
-    texts = read_texts(path, text=field)
-    return (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
+    if suffix_of(path) == ".txt":
+        return _in_blocks([Asked(text, ()) for text in read_texts(path)])
+    return _in_blocks([each for row in read_rows(path, also=".txt") for each in _asked(path, row, field)])
 
 
-def _of_file(path: Path, field: str | None) -> Iterator[list[str]]:
+def history_blocks(source: str, *, stream: Bytes | None = None) -> Iterator[list[History]]:
+    """Reads the turns so far of dialogues in blocks, in their order.
+
+    Args:
+        source: As for `text_blocks`. A row is an object with `turns`, see `kshot.data.dialogue`, or with `text`, the
+            newest turn of the user, and perhaps `history`, the turns before it.
+        stream: What to read in the place of the standard input.
+
+    Raises:
+        KshotError: As `text_blocks`.
+    """
+
+    def of_line(line: str, where: str, number: int) -> list[History]:
+        place = f"line {number}"
+        return [_history(Path(where), Row(place, _json_object(line, f"{where}, {place}")))]
+
+    if _comes(source):
+        return _blocks(source, stream, lambda text: (Turn(USER, text),), of_line)
+    path = Path(source)
+    if suffix_of(path) == ".txt":
+        return _in_blocks([(Turn(USER, text),) for text in read_texts(path)])
+    return _in_blocks([_history(path, row) for row in read_rows(path, also=".txt")])
+
+
+def _history(path: Path, row: Row) -> History:
+    """The turns so far in a row."""
+    if TURNS_FIELD in row.fields:
+        return tuple(each.turn for each in read_turns(path, row, TURNS_FIELD))
+    before = read_turns(path, row, HISTORY_FIELD) if HISTORY_FIELD in row.fields else []
+    return (*(each.turn for each in before), Turn(USER, text_of(path, row, "text").strip()))
+
+
+def text_lines(stream: Bytes, where: str) -> Iterator[str]:
+    """Reads lines as they come, blank ones too, without the white space around them at their ends.
+
+    Args:
+        stream: What to read.
+        where: What an error is about.
+
+    Raises:
+        KshotError: On the way, if a line is not UTF-8.
+    """
+    lines = (line for each in _lines(stream) for line in each)
+    return (_decode(line, where, number).rstrip() for number, line in enumerate(lines, 1))
+
+
+def _asked(path: Path, row: Row, field: str | None) -> list[Asked]:
+    """What the user says in a row."""
+    if TURNS_FIELD in row.fields:
+        dialogue = dialogue_of(path, row, of=USER)
+        return [
+            Asked(text_of(path, each.row, "text"), dialogue.before(number))
+            for number, each in enumerate(dialogue.turns)
+            if each.turn.speaker == USER
+        ]
+    history = read_turns(path, row, HISTORY_FIELD) if row.fields.get(HISTORY_FIELD) is not None else []
+    name = find_field(path, list(row.fields), field, TEXT_FIELDS, "text")
+    return [Asked(text_of(path, row, name), tuple(each.turn for each in history))]
+
+
+def _comes(source: str) -> bool:
+    """Whether a source is read as it comes."""
+    return source == "-" or (Path(source).suffix.lower() in (".txt", ".jsonl") and Path(source).is_file())
+
+
+def _in_blocks(found: Sequence[T]) -> Iterator[list[T]]:
+    return (list(found[start : start + BLOCK]) for start in range(0, len(found), BLOCK))
+
+
+def _blocks(source: str, stream: Bytes | None, of_text: OfText[T], of_line: OfLine[T]) -> Iterator[list[T]]:
+    """What a source says that is read as it comes."""
+    if source == "-":
+        standard = cast(Bytes, sys.stdin.buffer) if stream is None else stream
+        yield from _of_stream(standard, "The input", of_text, of_line, jsonl=None)
+        return
+    path = Path(source)
     try:
         file = path.open("rb")
     except OSError as error:
         raise KshotError(f"{path} cannot be read: {error.strerror}; check the path and its permissions.") from error
     with file:
-        yield from _blocks(file, str(path), field, jsonl=path.suffix.lower() == ".jsonl")
+        yield from _of_stream(file, str(path), of_text, of_line, jsonl=path.suffix.lower() == ".jsonl")
 
 
-def _blocks(stream: Bytes, where: str, field: str | None, *, jsonl: bool | None) -> Iterator[list[str]]:
-    """The texts of the lines that are not blank; the first one decides whether they are JSONL if `jsonl` is None."""
-    number, found = 0, False
+def _of_stream(
+    stream: Bytes, where: str, of_text: OfText[T], of_line: OfLine[T], *, jsonl: bool | None
+) -> Iterator[list[T]]:
+    """What the lines say that are not blank; the first one decides whether they are JSONL if `jsonl` is None."""
+    number, is_empty = 0, True
     for lines in _lines(stream):
-        texts = []
+        found: list[T] = []
         for line in lines:
             number += 1
             text = _decode(line, where, number).strip()
             if text:
                 jsonl = text.startswith("{") if jsonl is None else jsonl
-                texts.append(_json_text(text, f"{where}, line {number}", field) if jsonl else text)
-        found = found or bool(texts)
-        yield from (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
-    if not found:
+                found += of_line(text, where, number) if jsonl else [of_text(text)]
+        is_empty = is_empty and not found
+        yield from _in_blocks(found)
+    if is_empty:
         raise KshotError(f"{where} has no texts; give one a line.")
 
 
@@ -93,13 +221,18 @@ def _decode(line: bytes, where: str, number: int) -> str:
         raise KshotError(f"{where}, line {number}: byte 0x{byte:02x} is not UTF-8; save it as UTF-8.") from error
 
 
-def _json_text(line: str, where: str, field: str | None) -> str:
+def _json_object(line: str, where: str) -> dict[str, object]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise KshotError(f"{where}: this is not valid JSON ({error}); correct the line.") from error
     if not isinstance(row, dict):
         raise KshotError(f'{where}: this is not an object; write {{"text": ...}}.')
+    return row
+
+
+def _json_text(line: str, where: str, field: str | None) -> str:
+    row = _json_object(line, where)
     names = (field,) if field is not None else TEXT_FIELDS
     name = next((name for name in names if name in row), None)
     if name is None:

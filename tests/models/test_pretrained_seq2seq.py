@@ -12,11 +12,12 @@ from kshot.data.examples import Episode, SentencePair
 from kshot.errors import KshotError
 from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner
-from kshot.meta_learner import MetaLearner
+from kshot.meta_learner import MetaLearner, load_task
 from kshot.models.build import build_encoder, load_encoder, save_encoder
 from kshot.models.pretrained_seq2seq import PretrainedSeq2Seq, PretrainedSeq2SeqSettings
 from kshot.models.vocabulary import END, Vocabulary
 from kshot.run.evaluate import collate
+from kshot.tasks.responding import Responding
 from kshot.tasks.translation import Translation
 
 PAIRS = (("eno owt", "one two"), ("owt eerht", "two three"), ("eerht eno", "three one"), ("owt", "two"))
@@ -175,6 +176,16 @@ def test_a_user_adapts_one(folder: Path, tmp_path: Path) -> None:
     made = MetaLearner(learner(network(folder), "fine-tuning", test_steps=150, rate=0.01, hold_out=0.0))
     task = made.adapt(sources, targets)
     assert task.translate(sources, beam=1) == list(targets)
+
+
+@pytest.mark.parametrize("family", ["t5"])
+def test_a_user_teaches_one_to_answer(folder: Path, tmp_path: Path) -> None:
+    inner = {"test_steps": 150, "rate": 0.01, "hold_out": 0.0}
+    made = build_learner(AlgorithmSettings(name="fine-tuning", inner=inner), network(folder), Responding())
+    task = MetaLearner(made).adapt([[("user", source), ("system", target)] for source, target in PAIRS])
+    assert task.respond([source for source, _ in PAIRS], beam=1) == [target for _, target in PAIRS]
+    task.save(tmp_path / "task")
+    assert load_task(tmp_path / "task").predict(["owt"]) == task.predict(["owt"])
 
 
 @pytest.mark.parametrize("family", ["bart"])

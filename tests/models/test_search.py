@@ -17,7 +17,7 @@ from kshot.models.encoder import pad
 from kshot.models.scratch import TransformerSettings
 from kshot.models.search import Hypothesis, SearchSettings, search
 from kshot.models.vocabulary import BEGIN, END, PAD, UNKNOWN, TokenIds, Vocabulary
-from kshot.tasks.translation import characters_of
+from kshot.tasks.writing import characters_of
 from toy import SOURCES, sentence_pairs, seq2seq
 
 TOKENS = (PAD, UNKNOWN, BEGIN, END, "a", "b")

@@ -118,4 +118,6 @@ def test_a_task_kind_and_its_keys_are_checked(data: Path) -> None:
     assert str(caught.value) == 'mine.toml: the key "task.sceme" is unknown. Did you mean "scheme"?'
     with pytest.raises(KshotError) as caught:
         parse_recipe({"task": {"kind": "parsing"}}, "mine.toml")
-    assert str(caught.value) == 'mine.toml: "task" needs a kind, one of classification, tagging, translation.'
+    assert str(caught.value) == (
+        'mine.toml: "task" needs a kind, one of classification, tagging, translation, understanding.'
+    )

@@ -131,7 +131,7 @@ def test_a_query_is_scored_by_its_translations() -> None:
     assert isinstance(task, Translation)
     scorer = made.scorer(made.adapt(support), query)
     assert query.given is not None
-    found = [network.vocabulary.decode(each.tokens) for each in task.translate(scorer, query.given)]
+    found = [network.vocabulary.decode(each.tokens) for each in task.write(scorer, query.given)]
     expected = corpus_scores(found, [each.target for each in drawn.query if isinstance(each, SentencePair)])
     assert task.score(scorer, query, drawn.query, ()) == expected  # type: ignore[arg-type]
 
@@ -143,9 +143,9 @@ def test_how_to_search_can_be_said() -> None:
     assert isinstance(task, Translation)
     assert query.given is not None
     scorer = made.scorer(made.adapt(support), query)
-    usual = task.translate(scorer, query.given)
-    assert usual == task.translate(scorer, query.given, SearchSettings(beam=4))
-    short = task.translate(scorer, query.given, SearchSettings(longest=2))
+    usual = task.write(scorer, query.given)
+    assert usual == task.write(scorer, query.given, SearchSettings(beam=4))
+    short = task.write(scorer, query.given, SearchSettings(longest=2))
     assert max(len(each.tokens) for each in short) <= 2 < max(len(each.tokens) for each in usual)
 
 

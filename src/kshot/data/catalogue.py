@@ -3,17 +3,32 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from kshot.data.dataset import PARTS, Dataset, PairDataset, TaggedDataset, TextDataset, Unit
+from kshot.data.dataset import (
+    PARTS,
+    Dataset,
+    PairDataset,
+    ReplyDataset,
+    TaggedDataset,
+    TextDataset,
+    Unit,
+    UtteranceDataset,
+)
+from kshot.data.dialogue import SPEAKERS, USER, Turn, speaker_of
 from kshot.data.download import Fetch, content_digest, download, fetch_url
-from kshot.data.entries import CATALOGUE, INTO_ENGLISH, Entry
-from kshot.data.examples import SentencePair, TaggedExample, TextExample
+from kshot.data.entries import AND_SYNTHETIC, CATALOGUE, INTO_ENGLISH, PERSONS, Entry
+from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample, Utterance
 from kshot.data.local import load_path
 from kshot.data.readers import read_rows
+from kshot.data.replies import replies_of, with_candidates
+from kshot.data.tags import Span, spans_of
+from kshot.data.words import split_words
 from kshot.errors import KshotError, did_you_mean
 
 Fields = Mapping[str, object]
@@ -22,7 +37,7 @@ Fields = Mapping[str, object]
 ENVIRONMENT_VARIABLE = "KSHOT_DATA"
 """Names a folder that has a folder for each data set."""
 
-BELOW = ("text", "ner", "translation", ".")
+BELOW = ("text", "ner", "translation", "dialogue", ".")
 """The folders of a folder of data sets in which they may lie."""
 
 COMPOSITE = "ner_domains"
@@ -36,6 +51,9 @@ DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The domains of its parts."""
+
+SYNTHETIC = "synthetic_persona_chat"
+"""The data set that gives `personachat` more persons to train on."""
 
 FIRST_DOMAIN = "wiki"
 """The domain of FewRel 1.0."""
@@ -67,8 +85,8 @@ def load_dataset(
     Args:
         name_or_path: A name of `CATALOGUE`, or a path; see `load_path` for how files are split.
         split: The split of a known data set; None takes its first.
-        data_dir: The folder that has a folder for each data set (or folders `text`, `ner` and `translation` with
-            them); no other is looked into.
+        data_dir: The folder that has a folder for each data set (or folders `text`, `ner`, `translation` and
+            `dialogue` with them); no other is looked into.
         unit: For a path, what the parts differ in; None decides.
         fetch: How a download gets an address.
 
@@ -90,6 +108,8 @@ def load_dataset(
         )
     if name == COMPOSITE:
         return _load_domains(entry, chosen, data_dir, fetch)
+    if chosen == AND_SYNTHETIC:
+        return _load_with_synthetic(entry, data_dir, fetch)
     return _LOADERS[name](_folder_of(entry, data_dir, fetch), entry, chosen)
 
 
@@ -355,6 +375,70 @@ def _load_pairs(folder: Path, entry: Entry, split: str) -> PairDataset:
     )
 
 
+def _load_replies(folder: Path, entry: Entry, split: str) -> ReplyDataset:
+    """Each person is a task. Those that a learner is chosen or judged by have candidates for each of their replies."""
+    parts: dict[str, tuple[Reply, ...]] = {part: () for part in PARTS}
+    personas: dict[str, tuple[str, ...]] = {}
+    for part in PARTS:
+        if f"{part}.jsonl" in entry.checksums:
+            rows = _rows(entry, folder, f"{part}.jsonl")
+            personas |= {str(row["id"]): _texts(row["persona"]) for row in rows}
+            found = tuple(reply for row in rows for reply in _replies(row))
+            parts[part] = found if part == "train" else with_candidates(found)
+    return ReplyDataset(
+        f"{entry.name}/{split}",
+        parts["train"],
+        parts["valid"],
+        parts["test"],
+        entry.unit,
+        entry.licence,
+        entry.source,
+        personas,
+    )
+
+
+def _replies(row: Fields) -> list[Reply]:
+    """The replies of one person in all of their dialogues."""
+    dialogues = row["dialogues"]
+    assert isinstance(dialogues, list)
+    name = str(row["id"])
+    return [
+        reply
+        for number, turns in enumerate(dialogues)
+        for reply in replies_of(
+            [Turn(speaker_of(each["speaker"], name), str(each["text"])) for each in turns],
+            task=name,
+            dialogue=str(number),
+        )
+    ]
+
+
+def _load_with_synthetic(entry: Entry, data_dir: Path | None, fetch: Fetch) -> ReplyDataset:
+    """More persons to train on, their turns spelled as those of Persona-Chat are."""
+    own, more = (load_dataset(name, split=PERSONS, data_dir=data_dir, fetch=fetch) for name in (entry.name, SYNTHETIC))
+    assert isinstance(own, ReplyDataset)
+    assert isinstance(more, ReplyDataset)
+    return replace(
+        own,
+        name=f"{entry.name}/{AND_SYNTHETIC}",
+        train=own.train + tuple(_in_lower_case(each) for each in more.train),
+        licence=f"{own.licence}; {SYNTHETIC}: {more.licence}",
+        source=f"{own.source}; {more.source}",
+        personas={**own.personas, **more.personas},
+    )
+
+
+def _in_lower_case(reply: Reply) -> Reply:
+    history = tuple(replace(turn, text=spelled_apart(turn.text)) for turn in reply.history)
+    return replace(reply, history=history, text=spelled_apart(reply.text))
+
+
+@lru_cache(maxsize=100_000)
+def spelled_apart(text: str) -> str:
+    """Spells a text as Persona-Chat is spelled: in lower case, signs apart from the words: `hi ! i'm fine .`."""
+    return " ".join(re.sub(r"([.,!?;:()\"])", r" \1 ", text.lower().replace("\u2019", "'")).split())
+
+
 def _sentences(rows: Iterable[Fields], *, part: str, task: str = "") -> tuple[TaggedExample, ...]:
     return tuple(TaggedExample(_texts(row["tokens"]), _texts(row["tags"]), task, part) for row in rows)
 
@@ -376,6 +460,66 @@ def _load_domains(entry: Entry, split: str, data_dir: Path | None, fetch: Fetch)
     return TaggedDataset(
         f"{entry.name}/{split}", made["train"], made["valid"], made["test"], entry.unit, entry.licence, entry.source
     )
+
+
+def _load_utterances(folder: Path, entry: Entry, split: str) -> UtteranceDataset:
+    """Each domain is a task: its train rows to learn from, its test rows to be judged by.
+
+    The split of SGD is in a file of its own; a file of SNIPS has all seven.
+    """
+    name = "domains" if entry.name == "sgd" else "leave_one_out"
+    content = _split(entry, folder, name)
+    domains = content if entry.name == "sgd" else content[split]
+    assert isinstance(domains, dict)
+    made = {
+        part: tuple(
+            utterance
+            for domain in _names(domains[part])
+            for of in ("train", "test")
+            for row in _rows(entry, folder, f"{domain}/{of}.jsonl")
+            for utterance in (_turns(row, domain, of) if "turns" in row else _request(row, domain, of))
+        )
+        for part in PARTS
+    }
+    return UtteranceDataset(
+        f"{entry.name}/{split}", made["train"], made["valid"], made["test"], entry.unit, entry.licence, entry.source
+    )
+
+
+def _turns(row: Fields, task: str, part: str) -> Iterator[Utterance]:
+    """The turns of the user of a dialogue. "NONE" is an intent as others are: that of a goodbye."""
+    said: list[Turn] = []
+    for turn in _objects(row["turns"]):
+        speaker, text = SPEAKERS[str(turn["speaker"])], str(turn["text"])
+        if speaker == USER:
+            slots = tuple(sorted(_slot(each) for each in _objects(turn["slots"])))
+            yield Utterance(text, str(turn["intent"]), slots, tuple(said), task, part)
+        said.append(Turn(speaker, text))
+
+
+def _request(row: Fields, task: str, part: str) -> Iterator[Utterance]:
+    """A request of SNIPS, unless words are missing a space, so that a slot ends within one: four of 6,293."""
+    text, places, end = str(row["text"]), [], 0
+    for token in _texts(row["tokens"]):
+        start = text.index(token, end)
+        end = start + len(token)
+        places.append((start, end))
+    slots = [Span(places[span.start][0], places[span.end - 1][1], span.label) for span in spans_of(_texts(row["tags"]))]
+    words = split_words(text)
+    starts, ends = {start for _, start, _ in words}, {end for _, _, end in words}
+    if all(each.start in starts and each.end in ends for each in slots):
+        yield Utterance(text, str(row["intent"]), tuple(slots), (), task, part)
+
+
+def _objects(value: object) -> list[Fields]:
+    return list(value) if isinstance(value, list) else []
+
+
+def _slot(row: Fields) -> Span:
+    start, end = row["start"], row["end"]
+    assert isinstance(start, int)
+    assert isinstance(end, int)
+    return Span(start, end, str(row["slot"]))
 
 
 def _domains() -> list[str]:
@@ -409,5 +553,7 @@ _LOADERS: Mapping[str, Callable[[Path, Entry, str], Dataset]] = MappingProxyType
         "fewrel": _load_fewrel,
         **{name: _load_tagged for name, entry in CATALOGUE.items() if entry.task_kind == "tagging"},
         **{name: _load_pairs for name, entry in CATALOGUE.items() if entry.task_kind == "translation"},
+        **{name: _load_utterances for name, entry in CATALOGUE.items() if entry.task_kind == "understanding"},
+        **{name: _load_replies for name, entry in CATALOGUE.items() if entry.task_kind == "responding"},
     }
 )

@@ -1,18 +1,21 @@
 """A data set in three parts, and how episodes are drawn from it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 from kshot.data.augment import build_augmentation
 from kshot.data.augment_pairs import PairAugmentations
 from kshot.data.augment_sentences import SentenceAugmentations
 from kshot.data.draws import Count, Sampler
-from kshot.data.examples import SentencePair, TaggedExample, TextExample
+from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample, Utterance
 from kshot.data.pairs import PairSampler
+from kshot.data.pieces import EpisodeAugmentation, PieceSampler
+from kshot.data.replies import ReplySampler
 from kshot.data.sampler import EpisodeSampler
 from kshot.data.sentences import SentenceSampler
+from kshot.data.utterance_sampler import UtteranceSampler
 from kshot.errors import KshotError, did_you_mean
 
 Unit = Literal["classes", "tasks", "examples"]
@@ -89,7 +92,11 @@ class Dataset(ABC):
 
     @property
     def shot_counts(self) -> str:
-        """What the shots of an episode are: ``examples`` or ``mentions`` of a class, ``sentences`` or ``pairs``."""
+        """What the shots of an episode are.
+
+        ``examples`` or ``mentions`` of a class, ``turns`` of an intent; or, of the whole task, ``sentences``,
+        ``pairs`` or ``dialogues``.
+        """
         return "examples"
 
     @property
@@ -212,31 +219,18 @@ class TaggedDataset(Dataset):
         )
 
 
-@dataclass(frozen=True)
-class PairDataset(Dataset):
-    """Sentence pairs. Each task is a pair of languages, or a domain; the parts have different tasks."""
+class PieceDataset(Dataset):
+    """What is drawn piece by piece: each task is one episode's own world, and the parts have different tasks."""
 
-    train: tuple[SentencePair, ...]
-    valid: tuple[SentencePair, ...]
-    test: tuple[SentencePair, ...]
+    drawn_by: ClassVar[type[PieceSampler]]
 
-    @property
-    def shot_counts(self) -> str:
-        return "pairs"
+    @abstractmethod
+    def _augmentation(self, names: Sequence[str]) -> EpisodeAugmentation | None:
+        """What is done to each episode; None for no name."""
 
     @property
     def usual_way(self) -> Count:
         return "all"
-
-    def pools(self, part: str) -> tuple[tuple[SentencePair, ...], tuple[SentencePair, ...] | None]:
-        """As `Dataset.pools`; the query of a task of `valid` comes from its valid rows, where it has some."""
-        examples = self.part(part)
-        if self.unit == "tasks" and {"train", part} <= {example.part for example in examples} and part != "train":
-            return (
-                tuple(example for example in examples if example.part == "train"),
-                tuple(example for example in examples if example.part == part),
-            )
-        return super().pools(part)
 
     def sampler(
         self,
@@ -249,9 +243,9 @@ class PairDataset(Dataset):
         n_episodes: int,
         skip_small: bool = False,
         augment: Sequence[str] = (),
-    ) -> PairSampler:
+    ) -> PieceSampler:
         examples, query_examples = self.pools(part)
-        return PairSampler(
+        return self.drawn_by(
             examples,
             way=way,
             shot=shot,
@@ -260,5 +254,100 @@ class PairDataset(Dataset):
             n_episodes=n_episodes,
             query_examples=query_examples,
             skip_small=skip_small,
-            augment=PairAugmentations.of(augment, self.train),
+            augment=self._augmentation(augment),
+        )
+
+
+@dataclass(frozen=True)
+class PairDataset(PieceDataset):
+    """Sentence pairs. Each task is a pair of languages, or a domain."""
+
+    train: tuple[SentencePair, ...]
+    valid: tuple[SentencePair, ...]
+    test: tuple[SentencePair, ...]
+    drawn_by = PairSampler
+
+    def _augmentation(self, names: Sequence[str]) -> PairAugmentations | None:
+        return PairAugmentations.of(names, self.train)
+
+    @property
+    def shot_counts(self) -> str:
+        return "pairs"
+
+    def pools(self, part: str) -> tuple[tuple[SentencePair, ...], tuple[SentencePair, ...] | None]:
+        """As `Dataset.pools`; the query of a task of `valid` comes from its valid rows, where it has some."""
+        examples = self.part(part)
+        if self.unit == "tasks" and {"train", part} <= {example.part for example in examples} and part != "train":
+            return (
+                tuple(example for example in examples if example.part == "train"),
+                tuple(example for example in examples if example.part == part),
+            )
+        return super().pools(part)
+
+
+@dataclass(frozen=True)
+class ReplyDataset(PieceDataset):
+    """What people answer in dialogues. Each task is a person.
+
+    Attributes:
+        personas: What is known of each person, in sentences: for measures alone, no learner reads it.
+    """
+
+    train: tuple[Reply, ...]
+    valid: tuple[Reply, ...]
+    test: tuple[Reply, ...]
+    personas: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    drawn_by = ReplySampler
+
+    def _augmentation(self, names: Sequence[str]) -> None:
+        if names:
+            raise KshotError(
+                "training.augment changes one text, and would part it from the turn that it answers; leave it out."
+            )
+
+    @property
+    def shot_counts(self) -> str:
+        return "dialogues"
+
+
+@dataclass(frozen=True)
+class UtteranceDataset(Dataset):
+    """Turns of users with intents and slots. Each task is a domain; the parts have different ones."""
+
+    train: tuple[Utterance, ...]
+    valid: tuple[Utterance, ...]
+    test: tuple[Utterance, ...]
+
+    @property
+    def shot_counts(self) -> str:
+        return "turns"
+
+    @property
+    def usual_way(self) -> Count:
+        return "all"
+
+    def sampler(
+        self,
+        part: str,
+        *,
+        way: Count,
+        shot: Count,
+        query: Count,
+        seed: int,
+        n_episodes: int,
+        skip_small: bool = False,
+        augment: Sequence[str] = (),
+    ) -> UtteranceSampler:
+        if augment:
+            raise KshotError("training.augment changes texts, and would part slots from their places; leave it out.")
+        examples, query_examples = self.pools(part)
+        return UtteranceSampler(
+            examples,
+            way=way,
+            shot=shot,
+            query=query,
+            seed=seed,
+            n_episodes=n_episodes,
+            query_examples=query_examples,
+            skip_small=skip_small,
         )

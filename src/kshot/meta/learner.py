@@ -1,7 +1,7 @@
 """The learner: an encoder, a head for each group of items, and an inner loop, bound to one kind of task."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,7 +40,8 @@ class AlgorithmSettings(Settings):
     Attributes:
         name: A key of `ALGORITHMS`.
         head: Settings of the head that replace the preset's.
-        heads: Settings that replace those of the head of one group of the task, such as `boundary`.
+        heads: Settings that replace those of the head of one group of the task, such as `boundary`; `kind` among them
+            takes another head for it, which has its own defaults.
         inner: Settings of the inner loop that replace the preset's.
     """
 
@@ -152,6 +153,18 @@ class Learner(nn.Module):
         else:
             state = self._states(support, vectors, differentiable=False)[-1]
         return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+
+    def path(self, support: Batch, n_steps: int, vectors: Tensor | None = None) -> Iterator[State]:
+        """Gives the start of a task, and what each step makes of it; a State may be overwritten by the next.
+
+        Args:
+            support: What to learn from.
+            n_steps: How many steps.
+            vectors: Its vectors, where the inner loop does not move the encoder.
+        """
+        with torch.no_grad():
+            start = self._start(support, vectors)
+        yield from self.inner.descend(self._descended(support, vectors), start, n_steps)
 
     def logits(self, state: State, batch: Batch, vectors: Tensor | None = None) -> dict[str, Tensor]:
         """Scores a batch's items under a State: for each of its groups (n_items, n_labels)."""
@@ -322,18 +335,15 @@ class Learner(nn.Module):
         settings = self.inner.settings
         learned_from, held_out = hold_out(support, settings.hold_out)
         of_learned, of_held = (self._vectors_of(each, support, vectors) for each in (learned_from, held_out))
-        with torch.no_grad():
-            start = self._start(learned_from, of_learned)
         n_steps = settings.steps if settings.test_steps is None else settings.test_steps
-        losses = self._descended(learned_from, of_learned)
-        best, lowest, waited = start, math.inf, 0
-        for step, state in enumerate(self.inner.descend(losses, start, n_steps)):
+        best, lowest, waited = State(), math.inf, 0
+        for step, state in enumerate(self.path(learned_from, n_steps, of_learned)):
             if step % settings.look_every and step != n_steps:
                 continue
             with torch.no_grad():
                 found = self._refitted(state, learned_from)[0] if self.refits else state
                 loss = float(self._loss(found, held_out, of_held))
-            if loss < lowest:
+            if loss < lowest or not best:
                 best, lowest, waited = {name: tensor.detach().clone() for name, tensor in found.items()}, loss, 0
             else:
                 waited += 1

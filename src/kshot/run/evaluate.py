@@ -213,6 +213,7 @@ def evaluate_run(
         **evaluation.summary(),
         **compared,
         "signatures": list(learner.task.signatures()),
+        "numbers": sorted(learner.task.numbers),
     }
     if json_file is not None:
         each = {

@@ -114,12 +114,14 @@ class Task(ABC):
     Attributes:
         groups: The kinds of items that it labels, each with a head of its own.
         measures: The names of its scores, the one that decides first.
+        numbers: Those of them that are no shares of 1, and are shown as they are.
         open: Whether labels are the tokens of a vocabulary, most of which no support shows.
         settings: What rebuilds it.
     """
 
     groups: tuple[str, ...]
     measures: ClassVar[tuple[str, ...]]
+    numbers: ClassVar[frozenset[str]] = frozenset()
     open: ClassVar[bool] = False
     settings: Settings
 

@@ -1,28 +1,20 @@
-"""Translation: one item a position of the target, its label the token that follows there."""
+"""Translation: what a text is in another language."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
-
-import numpy as np
 
 from kshot.data.examples import SentencePair
 from kshot.errors import KshotError
-from kshot.models.decoders import Seq2Seq
-from kshot.models.search import Hypothesis, SearchSettings, search
-from kshot.models.utf8 import Characters
-from kshot.models.vocabulary import TokenIds, Vocabulary
-from kshot.settings import Settings
-from kshot.tasks.base import Batch, Scorer, Task, group_of
+from kshot.models.vocabulary import Vocabulary
+from kshot.tasks.base import Batch, Scorer
+from kshot.tasks.writing import Writing, WritingSettings
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-GROUP = "token"
 
-
-class TranslationSettings(Settings):
+class TranslationSettings(WritingSettings):
     """How sentence pairs become items, and vectors a translation.
 
     Attributes:
@@ -30,59 +22,19 @@ class TranslationSettings(Settings):
     """
 
     kind: Literal["translation"] = "translation"
-    search: SearchSettings = SearchSettings()
 
 
-class Translation(Task):
+class Translation(Writing):
     """Says a text in another language."""
 
-    groups = (GROUP,)
     measures = ("BLEU", "chrF")
-    open = True
     settings: TranslationSettings
 
     def __init__(self, settings: TranslationSettings | None = None) -> None:
         self.settings = settings or TranslationSettings()
 
-    def collate(
-        self, examples: Sequence[SentencePair], classes: Sequence[str], vocabulary: Vocabulary, *, support: bool
-    ) -> Batch:
-        given = vocabulary.encode([example.source for example in examples])
-        targets = vocabulary.encode([example.target for example in examples])
-        begin = np.array([vocabulary.begin_id], dtype=np.int32)
-        spoken = tuple(np.concatenate([begin, target[:-1]]) for target in targets)
-        n_items = sum(map(len, targets))
-        labels = np.concatenate([np.empty(0, dtype=np.int32), *targets]).tolist()
-        group = group_of(labels, range(n_items), vocabulary.size, [1.0] * n_items)
-        return Batch(spoken, {GROUP: group}, words=tuple(_each(len(target)) for target in targets), given=tuple(given))
-
-    def translate(
-        self, scorer: Scorer, given: Sequence[TokenIds], settings: SearchSettings | None = None
-    ) -> list[Hypothesis]:
-        """Finds the translation of each text, as tokens.
-
-        Args:
-            scorer: What was learned.
-            given: The token numbers of the texts.
-            settings: How to search; None as the task says.
-        """
-        return self._search(_network(scorer), scorer, given, settings)
-
-    def texts(self, scorer: Scorer, given: Sequence[TokenIds], settings: SearchSettings | None = None) -> list[str]:
-        """The same as texts."""
-        network = _network(scorer)
-        return [network.vocabulary.decode(each.tokens) for each in self._search(network, scorer, given, settings)]
-
-    def _search(
-        self, network: Seq2Seq, scorer: Scorer, given: Sequence[TokenIds], settings: SearchSettings | None
-    ) -> list[Hypothesis]:
-        return search(
-            network,
-            lambda vectors: scorer.scores(GROUP, vectors),
-            given,
-            settings or self.settings.search,
-            characters_of(network.vocabulary),
-        )
+    def sides(self, examples: Sequence[SentencePair], vocabulary: Vocabulary) -> tuple[list[str], list[str]]:
+        return [example.source for example in examples], [example.target for example in examples]
 
     def signatures(self) -> tuple[str, ...]:
         bleu, chrf = measures()
@@ -95,24 +47,6 @@ class Translation(Task):
     ) -> tuple[float, ...]:
         assert batch.given is not None
         return corpus_scores(self.texts(scorer, batch.given), [example.target for example in examples])
-
-
-def _network(scorer: Scorer) -> Seq2Seq:
-    network = scorer.network()
-    assert isinstance(network, Seq2Seq)
-    return network
-
-
-@lru_cache(maxsize=8)
-def characters_of(vocabulary: Vocabulary) -> Characters:
-    """What keeps the characters of a vocabulary whole."""
-    return Characters.of(vocabulary.tokenizer)
-
-
-def _each(length: int) -> np.ndarray:
-    """A range for each of some tokens, (length, 2)."""
-    places = np.arange(length, dtype=np.int32)
-    return np.stack([places, places + 1], axis=1)
 
 
 # -- measures ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The contract over translation: what holds for every algorithm that learns where labels are open."""
+"""The contract over tasks that write: what holds for every algorithm that learns where labels are open."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -15,22 +15,24 @@ from kshot.meta.learner import Learner
 from kshot.models.decoders import EncoderDecoder
 from kshot.models.encoder import pad
 from kshot.models.search import SearchSettings
-from kshot.tasks.translation import Translation
-from toy import SOURCES, pair, sentence_pairs, seq2seq, translation_episode
+from kshot.tasks.writing import Writing
+from toy import SOURCES, pair, sentence_pairs, seq2seq, written_episode
 
 META_TRAINED = tuple(name for name in TRANSLATING if ALGORITHMS[name].meta_trained)
 every_algorithm = pytest.mark.parametrize("algorithm", TRANSLATING)
-every_source = pytest.mark.parametrize("source", SOURCES)
+every_source = pytest.mark.parametrize(
+    ("kind", "source"), [*(("translation", source) for source in SOURCES), ("responding", "transformer")]
+)
 
 
 @pytest.fixture
-def made(algorithm: str, source: str) -> Learner:
-    """The learner of a test's algorithm and source encoder."""
-    return translator(algorithm, seq2seq(source))
+def made(algorithm: str, kind: str, source: str) -> Learner:
+    """The learner of a test's algorithm, kind of task and source encoder."""
+    return translator(algorithm, seq2seq(source), kind=kind)
 
 
 def scores(made: Learner, seed: int = 0) -> Tensor:
-    support, query = pair(made, translation_episode(shot=6, seed=seed))
+    support, query = pair(made, written_episode(made.task.kind, shot=6, seed=seed))
     with torch.no_grad():
         return made.logits(made.adapt(support), query)["token"]
 
@@ -41,7 +43,7 @@ def test_adapting_leaves_the_learner_as_it_was_and_the_state_survives_safetensor
     made: Learner, tmp_path: Path
 ) -> None:
     before = snapshot(made)
-    support, query = pair(made, translation_episode(shot=6))
+    support, query = pair(made, written_episode(made.task.kind, shot=6))
     state = made.adapt(support)
     assert all(torch.equal(before[name], tensor) for name, tensor in made.state_dict().items())
     save_file(state, tmp_path / "state.safetensors")
@@ -57,12 +59,12 @@ def test_adapting_leaves_the_learner_as_it_was_and_the_state_survives_safetensor
 @every_algorithm
 def test_one_pair_and_many_pairs_give_a_translation(made: Learner) -> None:
     task = made.task
-    assert isinstance(task, Translation)
+    assert isinstance(task, Writing)
     for shot in (1, 2, 9):
-        support, query = pair(made, translation_episode(shot=shot, seed=1))
+        support, query = pair(made, written_episode(made.task.kind, shot=shot, seed=1))
         scorer = made.scorer(made.adapt(support), query)
         assert query.given is not None
-        found = task.translate(scorer, query.given, SearchSettings(beam=2, longest=6))
+        found = task.write(scorer, query.given, SearchSettings(beam=2, longest=6))
         assert [len(each.tokens) <= 6 for each in found] == [True] * len(query.given)
         assert all(math.isfinite(each.score) and each.score <= 0 for each in found)
 
@@ -71,7 +73,7 @@ def test_one_pair_and_many_pairs_give_a_translation(made: Learner) -> None:
 @every_algorithm
 def test_what_is_said_step_by_step_has_the_learned_weights(made: Learner) -> None:
     """The rows of the token table that moved are in the table that decoding reads."""
-    support, query = pair(made, translation_episode(shot=6))
+    support, query = pair(made, written_episode(made.task.kind, shot=6))
     scorer = made.scorer(made.adapt(support), query)
     network = scorer.network()
     assert isinstance(network, EncoderDecoder)
@@ -93,7 +95,7 @@ def test_a_learner_loaded_again_gives_the_same_bits(made: Learner, tmp_path: Pat
     assert torch.equal(scores(made), scores(again))
 
 
-@pytest.mark.parametrize("source", ["transformer"])
+@pytest.mark.parametrize(("kind", "source"), [("translation", "transformer"), ("responding", "transformer")])
 @every_algorithm
 def test_two_threads_adapt_as_one_does(made: Learner) -> None:
     alone = [scores(made, seed) for seed in range(3)]
@@ -106,7 +108,7 @@ def test_two_threads_adapt_as_one_does(made: Learner) -> None:
 @pytest.mark.parametrize("algorithm", META_TRAINED)
 def test_the_outer_loss_has_finite_gradients_everywhere(made: Learner) -> None:
     made.train()
-    loss = made([pair(made, translation_episode(seed=seed)) for seed in range(2)], progress=0.3)
+    loss = made([pair(made, written_episode(made.task.kind, seed=seed)) for seed in range(2)], progress=0.3)
     loss.backward()
     for name, tensor in made.named_parameters():
         assert tensor.grad is not None, name
@@ -116,7 +118,7 @@ def test_the_outer_loss_has_finite_gradients_everywhere(made: Learner) -> None:
 @every_source
 @pytest.mark.parametrize("algorithm", META_TRAINED)
 def test_a_little_training_lowers_the_loss(made: Learner) -> None:
-    drawn = [pair(made, translation_episode(shot=6, seed=seed)) for seed in range(2)]
+    drawn = [pair(made, written_episode(made.task.kind, shot=6, seed=seed)) for seed in range(2)]
 
     def query_loss() -> float:
         return sum(float(made._loss(made.adapt(support), query).detach()) for support, query in drawn)
@@ -133,7 +135,7 @@ def test_a_little_training_lowers_the_loss(made: Learner) -> None:
 # -- a language that can be learned whole ------------------------------------------------------------------------------
 
 
-@every_source
+@pytest.mark.parametrize("source", SOURCES)
 def test_a_toy_language_is_learned_to_the_last_word(source: str) -> None:
     """Word by word and from the end: the loss goes to zero, and the translations are exactly right."""
     size = {"model_dim": 32} if source == "transformer" else {"hidden_dim": 32}
@@ -151,12 +153,12 @@ def test_a_toy_language_is_learned_to_the_last_word(source: str) -> None:
         optimiser.step()
     made.eval()
     task = made.task
-    assert isinstance(task, Translation)
+    assert isinstance(task, Writing)
     state = made.adapt(learned)
     with torch.no_grad():
         assert float(made._loss(state, learned)) < 0.01
     scorer = made.scorer(state, learned)
-    found = task.translate(scorer, network.vocabulary.encode([each.source for each in pairs[260:]]))
+    found = task.write(scorer, network.vocabulary.encode([each.source for each in pairs[260:]]))
     right = [
         network.vocabulary.decode(translated.tokens) == each.target and translated.ended
         for each, translated in zip(pairs[260:], found, strict=True)
