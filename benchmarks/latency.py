@@ -2,11 +2,13 @@
 
     python benchmarks/latency.py                       about two minutes
     python benchmarks/latency.py --train               meta-trains minilm-clinc150 as well, some minutes more
-    python benchmarks/latency.py cold adapt            some parts only: cold, adapt, episodes, pool, train
+    python benchmarks/latency.py cold adapt            some parts only: cold, adapt, teach, episodes, pool, train
 
 cold       processes that start: `kshot --help`, and the first result of `kshot predict` with MiniLM; beside them what
            Python needs to import torch alone.
 adapt      from raw texts to a classifier, tokenising, encoding and calibration included, nothing being remembered.
+teach      `/teach` of a chat: one more example joins a task, which adapts again from all of them, and is saved; the new
+           text is encoded, its class is one of the task's, and the learner is inside the task's folder.
 episodes   episodes of clinc150 drawn as row numbers; adapted to and scored with vectors that are known, many episodes
            at once and, beside it, one after the other.
 pool       the same draw from a million texts, and the memory that it takes.
@@ -30,7 +32,7 @@ import torch
 from kshot.data.catalogue import load_dataset
 from kshot.data.examples import TextExample
 from kshot.data.sampler import EpisodeSampler
-from kshot.meta_learner import MetaLearner
+from kshot.meta_learner import MetaLearner, load_task
 from kshot.run.evaluate import score_each
 from kshot.run.together import score_together
 
@@ -43,6 +45,7 @@ def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "cold": cold,
         "adapt": adapt,
+        "teach": teach,
         "episodes": episodes,
         "pool": pool,
         "train": train,
@@ -106,6 +109,32 @@ def adapt() -> dict[str, Any]:
                 learner.adapt(episode.support, classes=episode.classes)
                 times.append(1_000 * (perf_counter() - begin))
             figures.setdefault(name, {})[algorithm] = spread(times[1:])
+    return figures
+
+
+def teach() -> dict[str, Any]:
+    """Milliseconds from a correction to the task that has learned it, and to the folder that holds it."""
+    dataset = load_dataset("clinc150")
+    every = [*dataset.train, *dataset.valid, *dataset.test]
+    figures: dict[str, Any] = {}
+    for name, sampler in {
+        "5-way 5-shot": dataset.sampler("test", way=5, shot=5, query=5, seed=0, n_episodes=1),
+        "150-way 5-shot": EpisodeSampler(every, way="all", shot=5, query=1, seed=0, n_episodes=1),
+    }.items():
+        episode = sampler[0]
+        for algorithm in HEADS:
+            with TemporaryDirectory() as folder:
+                MetaLearner.untrained(algorithm=algorithm).adapt(episode.support).save(folder)
+                task = load_task(folder)
+                times: dict[str, list[float]] = {"learned": [], "saved": []}
+                for example in episode.query[:21]:
+                    begin = perf_counter()
+                    task = task.teach(example)
+                    learned = perf_counter()
+                    task.save(folder)
+                    times["learned"].append(1_000 * (learned - begin))
+                    times["saved"].append(1_000 * (perf_counter() - learned))
+            figures.setdefault(name, {})[algorithm] = {what: spread(each[1:]) for what, each in times.items()}
     return figures
 
 

@@ -1,16 +1,17 @@
 """A translator of a new pair of languages from 100, 500 or 2,000 sentence pairs: meta-learned beside what anyone tries.
 
     python benchmarks/translation.py                            every row
-    python benchmarks/translation.py --rows fine-tuned maml --pairs ron-eng --shots 100
+    python benchmarks/translation.py --rows "joint, fine-tuned" --pairs ron-eng --shots 100
+    python benchmarks/translation.py --curve                    quality by the seconds of adapting, without stopping
 
 One joint translator of the ten training pairs of Tatoeba is trained by the recipe `translation-joint`. From it, others
 go on for as many updates on as many sentence pairs: joint training, first-order MAML and Reptile, on the sources as
 they are and on sources that each episode spells in a way of its own (`respelled`). Each row then adapts to a new pair
 (Romanian, Catalan, Norwegian Bokmål, Macedonian into English) from the same draws of its training pairs, with the same
 Adam on 16 pairs a step, stopped by a tenth of the support that is held back; the rate of each row is chosen on Danish
-and Polish. The first sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. One JSON file a
-row, pair and size is written to --out, with the translations; one that is there is not measured again. Differences of
-rows are by paired bootstrap over the test sentences.
+and Polish. The first sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. Seconds are
+those of the processor. One JSON file a row, pair and size is written to --out, with the translations; one that is there
+is not measured again. Differences of rows are by paired bootstrap over the test sentences.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import torch
@@ -41,20 +42,25 @@ from kshot.tasks.translation import Translation, corpus_scores, measures
 PAIRS = ("ron-eng", "cat-eng", "nob-eng", "mkd-eng")
 VALID_PAIRS = ("dan-eng", "pol-eng")
 SHOTS = (100, 500, 2000)
-RATES = (1e-4, 3e-4, 1e-3)
-UPDATES = 300  # of each way of going on from the joint translator
+RATES = (3e-4, 1e-3)
+SOURCE = {"moves": "source", "head_rate": 0.0}  # what reads the source moves alone
+CURVE_SHOT, CURVE_STEPS = 500, (0, 10, 20, 40, 80, 160, 320)
+UPDATES = 400  # of each way of going on from the joint translator
 
 # How each way of going on uses the 192 sentence pairs of an update: 2 tasks of 64 + 32 or 48 + 48, or 12 of 16 alone.
+# The inner loops move what reads the source: English is known, and it is what suits the valid pairs best.
 _JOINT = ["algorithm.name=fine-tuning", "algorithm.inner={steps=0}", "training.episodes_per_step=12"]
 _JOINT += ["training.shot=1", "training.query=16"]
-_REPTILE = ["algorithm.name=reptile", "algorithm.inner={steps=6, rate=3e-4, batch=8}", "training.learning_rate=1e-3"]
+_SOURCE = 'rate=1e-3, head_rate=0, moves="source"'
+_MAML = [f"algorithm.inner={{steps=4, batch=16, {_SOURCE}}}"]
+_REPTILE = ["algorithm.name=reptile", f"algorithm.inner={{steps=6, batch=8, {_SOURCE}}}", "training.learning_rate=1e-3"]
 _REPTILE += ["training.shot=48", "training.query=48"]
 AS_THEY_ARE, RESPELLED = "training.augment=[]", 'training.augment=["respell"]'
 GOES_ON: dict[str, list[str]] = {
     "joint": [*_JOINT, AS_THEY_ARE],
     "joint-respelled": [*_JOINT, RESPELLED],
-    "maml": [AS_THEY_ARE],
-    "maml-respelled": [RESPELLED],
+    "maml": [*_MAML, AS_THEY_ARE],
+    "maml-respelled": [*_MAML, RESPELLED],
     "reptile-respelled": [*_REPTILE, RESPELLED],
 }
 
@@ -68,6 +74,7 @@ class Row:
         algorithm: How it adapts.
         rates: The rates to choose from; none if it takes no steps.
         test_steps: Steps at most.
+        inner: How its inner loop differs from that of all.
     """
 
     start: str
@@ -83,10 +90,11 @@ ROWS: dict[str, Row] = {
     "from scratch": Row("nothing", test_steps=1500),
     "joint, nearest neighbours": Row("joint", "nearest-neighbour", rates=()),
     "joint, fine-tuned": Row("joint"),
-    "joint on respelled, fine-tuned": Row("joint-respelled"),
-    "first-order MAML": Row("maml", "first-order-maml"),
-    "first-order MAML on respelled": Row("maml-respelled", "first-order-maml"),
-    "Reptile on respelled": Row("reptile-respelled", "reptile"),
+    "joint, source side fine-tuned": Row("joint", inner=SOURCE),
+    "joint on respelled, source side fine-tuned": Row("joint-respelled", inner=SOURCE),
+    "first-order MAML": Row("maml", "first-order-maml", inner=SOURCE),
+    "first-order MAML on respelled": Row("maml-respelled", "first-order-maml", inner=SOURCE),
+    "Reptile on respelled": Row("reptile-respelled", "reptile", inner=SOURCE),
 }
 BASELINES = tuple(ROWS)[:-3]
 
@@ -110,6 +118,8 @@ def main() -> None:
                 figures |= measure(learner_of(row, encoder, rate), dataset, "test", pair, shot, arguments)
                 write(path, figures)
                 print(f"{name:28s} {pair} {shot:5d}  {shown(figures)}", flush=True)
+    if arguments.curve:
+        curve(arguments, dataset, encoders)
     show(arguments)
 
 
@@ -120,6 +130,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--shots", nargs="*", type=int, default=list(SHOTS))
     parser.add_argument("--draws", type=int, default=3, help="supports of each pair and size, the same for all rows")
     parser.add_argument("--queries", type=int, default=300, help="test sentences of a pair")
+    parser.add_argument("--curve", action="store_true", help=f"with {CURVE_SHOT} pairs, by steps and seconds, as well")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/translation"))
     parser.add_argument("--runs", type=Path, default=Path("runs/translation"), help="where the trained ones go")
@@ -151,13 +162,16 @@ def trained(recipe: str, changes: Sequence[str], folder: Path) -> Encoder:
     return load_learner(folder)[0].encoder
 
 
-def learner_of(row: Row, encoder: Encoder | None, rate: float | None) -> Learner | None:
-    """A learner over a start, that adapts as all of them do."""
+def learner_of(row: Row, encoder: Encoder | None, rate: float | None, steps: int | None = None) -> Learner | None:
+    """A learner over a start, that adapts as all of them do; for as many steps, if they are given."""
     if encoder is None:
         return None
     inner: dict[str, Any] = {}
     if row.rates:
         inner = {"rate": rate, "test_steps": row.test_steps, "optimiser": "adam", "order": 1, "batch": 16}
+        inner |= row.inner
+        if steps is not None:
+            inner |= {"test_steps": steps, "hold_out": 0.0}
     elif row.test_steps == 0:
         inner = {"test_steps": 0}
     learner = build_learner(AlgorithmSettings(name=row.algorithm, inner=inner), encoder, Translation()).eval()
@@ -203,8 +217,8 @@ def measure(
     """Adapts to some draws of a pair and translates its test sentences."""
     figures: dict[str, Any] = {"bleu": [], "chrf": [], "seconds": [], "translations": []}
     for episode in episodes(dataset, part, pair, shot, draws or arguments.draws, arguments.queries):
-        begin = perf_counter()
-        found = translations(learner, episode, lambda b=begin: figures["seconds"].append(perf_counter() - b))
+        begin = process_time()
+        found = translations(learner, episode, lambda b=begin: figures["seconds"].append(process_time() - b))
         bleu, chrf = corpus_scores(found, [each.target for each in pairs_of(episode.query)])
         figures["bleu"].append(100 * bleu)
         figures["chrf"].append(100 * chrf)
@@ -242,12 +256,48 @@ def episodes(dataset: PairDataset, part: str, pair: str, shot: int, draws: int, 
     return [Episode(sampler[i].support, tuple(judged), (), i) for i in range(draws)]
 
 
+def curve(arguments: argparse.Namespace, dataset: PairDataset, encoders: dict[str, Encoder]) -> None:
+    """BLEU after some numbers of steps, the mean over the pairs and one draw of each, with the seconds they took."""
+    path = arguments.out / "curve.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for name in (each for each in arguments.rows if ROWS[each].rates and each not in found):
+        encoder = started(ROWS[name].start, encoders, arguments.runs)
+        rate = chosen_rate(name, encoder, dataset, CURVE_SHOT, arguments)
+        points = []
+        for steps in CURVE_STEPS:
+            learner = learner_of(ROWS[name], encoder, rate, steps)
+            each = [measure(learner, dataset, "test", pair, CURVE_SHOT, arguments, draws=1) for pair in arguments.pairs]
+            bleu, seconds = (mean([figures[key][0] for figures in each]) for key in ("bleu", "seconds"))
+            points.append({"steps": steps, "bleu": bleu, "seconds": seconds})
+            print(f"{name:28s} {steps:4d} steps  {seconds:6.1f} s  BLEU {bleu:5.1f}", flush=True)
+        found[name] = points
+        write(path, found)
+    draw(found, arguments.out / "curve.svg")
+
+
+def draw(found: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for name, points in found.items():
+        axes.plot([each["seconds"] for each in points], [each["bleu"] for each in points], marker="o", label=name)
+    axes.set_xlabel(f"seconds of adapting to {CURVE_SHOT} pairs")
+    axes.set_ylabel("BLEU, mean of the new pairs")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
 def show(arguments: argparse.Namespace) -> None:
     """The table of what has been measured."""
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.out.glob("*.json"))]
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.out.glob("*-eng-*.json"))]
     found = {(each["row"], each["pair"], each["shot"]): each for each in files}
     print(*(f"{each.get_signature()}" for each in measures()), sep="\n")
     for shot in SHOTS:

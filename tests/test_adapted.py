@@ -242,7 +242,7 @@ def test_a_reloaded_task_predicts_the_same_to_the_last_bit(algorithm: str, bundl
 def test_nothing_is_pickled(home: Path) -> None:
     load(home).adapt(TEXTS, LABELS).save(home / "task", bundle=True)
     files = {path.suffix for path in home.rglob("*") if path.is_file()}
-    assert files == {".json", ".safetensors"}
+    assert files == {".json", ".jsonl", ".safetensors"}
 
 
 def test_a_bundle_can_be_moved_alone(home: Path, tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_a_damaged_task_says_what_is_damaged(home: Path, tmp_path: Path) -> None
     assert sentence(caught).startswith(f'{folder / "kshot.json"} is damaged ("temperature": ')
     (folder / "kshot.json").write_text(json.dumps({**manifest, "format": 99}))
     with pytest.raises(
-        KshotError, match=r"has format 99 and this kshot reads up to 1; upgrade it: pip install -U kshot\."
+        KshotError, match=r"has format 99 and this kshot reads up to 2; upgrade it: pip install -U kshot\."
     ):
         load_task(folder)
     (folder / "kshot.json").write_text(json.dumps(manifest))

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,7 @@ def test_a_full_disk_leaves_nothing_half_done(made: Learner, tmp_path: Path, mon
 def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
     made: Learner, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("kshot.artefact._swap", lambda *_: False)  # as on a system that cannot exchange folders
     before = contents(folder)
     rename = Path.replace
 
@@ -287,6 +289,39 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
     assert "what was there before is untouched" in words
     assert contents(folder) == before
     assert [path.name for path in folder.parent.iterdir()] == ["learner"]
+
+
+@pytest.mark.parametrize("at_one_stroke", [True, False])
+def test_a_folder_takes_the_place_of_another(tmp_path: Path, at_one_stroke: bool, monkeypatch: Any) -> None:
+    if not at_one_stroke:
+        monkeypatch.setattr("kshot.artefact._swap", lambda *_: False)
+    for text in ("old", "new"):
+        with new_folder(tmp_path / "folder") as draft:
+            (draft / text).write_text(text)
+    assert contents(tmp_path / "folder") == {"new": b"new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs renameat2")
+def test_folders_are_exchanged_at_one_stroke(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    assert artefact._swap(tmp_path / "one", tmp_path / "other")
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["other"]
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["one"]
+    assert not artefact._swap(tmp_path / "one", tmp_path / "nowhere")
+
+
+def test_a_folder_is_kept_without_copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "file").write_text("large")
+    artefact.keep_folder(tmp_path / "one", tmp_path / "linked")
+    assert (tmp_path / "linked" / "file").samefile(tmp_path / "one" / "file")
+    monkeypatch.setattr("kshot.artefact.os.link", full_disk)  # a file system without links
+    artefact.keep_folder(tmp_path / "one", tmp_path / "copied")
+    assert (tmp_path / "copied" / "file").read_text() == "large"
+    assert not (tmp_path / "copied" / "file").samefile(tmp_path / "one" / "file")
 
 
 def test_a_mistake_inside_leaves_what_was_there(folder: Path) -> None:

@@ -61,13 +61,13 @@ def rows_of(output: str) -> list[dict[str, object]]:
 def test_help_lists_every_command(run: Run) -> None:
     status, output, _ = run("--help")
     assert status == 0
-    for command in ("quickstart", "train", "evaluate", "adapt", "predict", "data", "task", "algorithms"):
+    for command in ("quickstart", "train", "evaluate", "adapt", "predict", "chat", "data", "task", "algorithms"):
         assert command in output
 
 
 @pytest.mark.parametrize(
     "words",
-    [["train"], ["evaluate"], ["adapt"], ["predict"], ["quickstart"], ["algorithms"], ["task", "show"]]
+    [["train"], ["evaluate"], ["adapt"], ["predict"], ["chat"], ["quickstart"], ["algorithms"], ["task", "show"]]
     + [["data", command] for command in ("list", "show", "check")],
 )
 def test_every_command_has_help(words: list[str], run: Run) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from contract import ALGORITHMS, META_TRAINED, encoder, learner, snapshot
 from kshot.artefact import load_learner, save_learner
 from kshot.meta.learner import Learner
-from kshot.tasks.tagging import Found, Tagging, TaggingSettings
+from kshot.tasks.spans import Found
+from kshot.tasks.tagging import Tagging, TaggingSettings
 from toy import pair, tagged_episode
 
 ENCODERS = ("cnn", "bilstm", "spelled", "bert")  # each way to make a word's vector: windows, order, spelling, pieces

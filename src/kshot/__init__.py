@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kshot.data.examples import SentencePair as SentencePair
     from kshot.data.examples import TaggedExample as TaggedExample
     from kshot.data.examples import TextExample as TextExample
+    from kshot.data.examples import Utterance as Utterance
     from kshot.errors import KshotError as KshotError
     from kshot.estimator import FewShotClassifier as FewShotClassifier
     from kshot.meta_learner import MetaLearner as MetaLearner
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from kshot.tagger import Tagged as Tagged
     from kshot.translator import AdaptedTranslator as AdaptedTranslator
     from kshot.translator import Translated as Translated
+    from kshot.understanding import AdaptedUnderstanding as AdaptedUnderstanding
+    from kshot.understanding import Frame as Frame
+    from kshot.understanding import Slot as Slot
 
 _PLACES = {
     "Adapted": "kshot.adapted",
@@ -38,19 +42,23 @@ _PLACES = {
     "AdaptedResponder": "kshot.responder",
     "AdaptedTagger": "kshot.tagger",
     "AdaptedTranslator": "kshot.translator",
+    "AdaptedUnderstanding": "kshot.understanding",
     "Answered": "kshot.responder",
     "Entity": "kshot.tagger",
     "FewShotClassifier": "kshot.estimator",
+    "Frame": "kshot.understanding",
     "KshotError": "kshot.errors",
     "MetaLearner": "kshot.meta_learner",
     "Prediction": "kshot.classifier",
     "Reply": "kshot.data.examples",
     "SentencePair": "kshot.data.examples",
+    "Slot": "kshot.understanding",
     "Tagged": "kshot.tagger",
     "TaggedExample": "kshot.data.examples",
     "TextExample": "kshot.data.examples",
     "Translated": "kshot.translator",
     "Turn": "kshot.data.dialogue",
+    "Utterance": "kshot.data.examples",
     "load": "kshot.meta_learner",
     "load_task": "kshot.meta_learner",
 }

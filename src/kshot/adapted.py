@@ -12,19 +12,29 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kshot.artefact import MANIFEST, new_folder, read_manifest, read_tensors, save_learner, write_manifest
+from kshot.artefact import (
+    MANIFEST,
+    keep_folder,
+    new_folder,
+    read_manifest,
+    read_tensors,
+    save_learner,
+    write_manifest,
+)
 from kshot.data.examples import Example
 from kshot.errors import KshotError
 from kshot.meta.learner import Learner
 from kshot.meta.state import State, part_of, with_prefix
 from kshot.models.encoder import n_vectors, vector_keys
 from kshot.settings import Settings
+from kshot.support import as_row, from_pair, from_row, read_rows, write_rows
 from kshot.tasks.base import Batch, Task
 
 if TYPE_CHECKING:
     from kshot.meta_learner import MetaLearner
 
 _TENSORS = "state.safetensors"
+_EXAMPLES = "examples.jsonl"
 _BUNDLED = "learner"
 _NEARBY = 3  # steps up to a folder that a learner and a task share
 
@@ -49,14 +59,16 @@ class Manifest(Settings):
 
     Attributes:
         classes: The names of the classes.
-        examples: The support, as pairs: text and label, or words and tags.
+        n_examples: How many examples are in `examples.jsonl`; 0 if they were left out.
+        examples: Of format 1, which had them here, as pairs: text and label, words and tags, source and target.
         temperature: What scores are divided by.
         threshold: See `kshot.scope.Scope`; of classifiers.
         learner: Where the learner is.
     """
 
     classes: tuple[str, ...]
-    examples: tuple[tuple[Any, Any], ...]
+    n_examples: int = 0
+    examples: tuple[tuple[Any, Any], ...] | None = None
     temperature: float
     threshold: float | None = None
     learner: LearnerReference
@@ -71,8 +83,10 @@ class Adapted(ABC):
     Attributes:
         learner: What it was adapted from.
         classes: The names of the classes.
-        examples: The support set.
+        examples: The support set; empty if it was saved without its examples, and then it can learn nothing more.
         temperature: What scores are divided by, found from the support (`kshot.calibration`).
+        task_type: The kind of its learner's task.
+        reads_history: Whether `predict` takes the turns before each text as well.
     """
 
     learner: "MetaLearner"
@@ -83,6 +97,8 @@ class Adapted(ABC):
     _vectors: Tensor | None  # of the support's distinct texts; None if the inner loop moves the encoder
 
     task_type: ClassVar[type[Task]]
+    example_type: ClassVar[type[Example]]
+    reads_history: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -125,14 +141,52 @@ class Adapted(ABC):
 
     @classmethod
     @abstractmethod
-    def _restored(cls, learner: "MetaLearner", manifest: Manifest, state: State, tensors: Mapping[str, Tensor]) -> Self:
+    def _restored(
+        cls,
+        learner: "MetaLearner",
+        manifest: Manifest,
+        examples: tuple[Any, ...],
+        state: State,
+        tensors: Mapping[str, Tensor],
+    ) -> Self:
         """What was saved; raises KeyError for a tensor that is missing."""
 
-    @abstractmethod
-    def _pairs(self) -> tuple[tuple[Any, Any], ...]:
-        """The examples as the manifest keeps them."""
+    # -- learning more -------------------------------------------------------------------------------------------------
 
-    def _with(self, examples: tuple[Any, ...], classes: tuple[str, ...]) -> Self:
+    def teach(self, example: Any, label: object | None = None) -> Self:
+        """Returns a task that has learned one example more, adapted anew from all of them; nothing is meta-trained.
+
+        What it had learned of the same text before gives way. A class that is new joins the others, and one that has no
+        example any more goes.
+
+        Args:
+            example: As one of those that `MetaLearner.adapt` takes.
+            label: Its label, tags, translation, frame or reply, if it does not bring it.
+
+        Raises:
+            KshotError: If the example cannot be used, or the task was saved without its examples.
+        """
+        new = self._new(example, label)
+        asked = self._asked(new)
+        return self._with((*(each for each in self.examples if self._asked(each) != asked), new))
+
+    def _new(self, example: Any, label: object | None) -> Any:
+        """What is taught, as an example."""
+        [new] = self.checked([example], None if label is None else [label])
+        return new
+
+    def _asked(self, example: Any) -> object:
+        """What an example is about: of two about the same, the later one is right."""
+        return example.text.strip()
+
+    def _with(self, examples: tuple[Any, ...]) -> Self:
+        """The task of other examples: its classes are those that they show, in the order that they had."""
+        if not self.examples:
+            raise KshotError(
+                "The task was saved without its examples, so it can learn nothing more; adapt again, to all of them."
+            )
+        shown = dict.fromkeys(label for each in examples for label in each.labels)
+        classes = (*(name for name in self.classes if name in shown), *(n for n in shown if n not in self.classes))
         return self.learn(self.learner, examples, classes, known=self._known())
 
     def _known(self) -> Vectors:
@@ -145,15 +199,28 @@ class Adapted(ABC):
 
     # -- saving --------------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path, *, bundle: bool = False) -> None:
+    @classmethod
+    def _row(cls, example: Any) -> dict[str, Any]:
+        """An example as a line of the file of a saved task."""
+        return as_row(example)
+
+    @classmethod
+    def _of_row(cls, row: dict[str, Any]) -> Any:
+        """The example of a line; raises KeyError, TypeError or ValueError if there is none."""
+        return from_row(cls.example_type, row)
+
+    def save(self, path: str | Path, *, bundle: bool = False, examples: bool = True) -> None:
         """Saves the task as a folder; the same texts then have the same predictions, to the last bit.
 
-        The folder holds the support examples in clear text.
+        The folder holds the examples in clear text, in `examples.jsonl` (`kshot.support`).
 
         Args:
-            path: The folder; a task that is there is replaced.
+            path: The folder; a task that is there is replaced, at one stroke.
             bundle: Whether the learner is copied into it, so that it can be moved to another machine. Otherwise the
-                folder says where the learner is; one that was never saved is always copied.
+                folder says where the learner is; one that was never saved is always copied, and one that is inside
+                stays there.
+            examples: Whether the examples and their vectors are kept; without them the task predicts, but can learn
+                nothing more. What it learned from them is numbers made of them all the same.
 
         Raises:
             KshotError: If the folder holds something else or cannot be written.
@@ -161,21 +228,27 @@ class Adapted(ABC):
         folder = Path(path).absolute()
         check_replaceable(folder, "task")
         home = None if bundle else self.learner.home
-        where = _BUNDLED if home is None else _way_to(home, folder)
+        inside = None if self.learner.home is None else _place_inside(self.learner.home, folder)
+        where = _BUNDLED if home is None else _way_to(home, folder) if inside is None else str(inside)
+        kept = self.examples if examples else ()
         manifest = Manifest(
             classes=self.classes,
-            examples=self._pairs(),
+            n_examples=len(kept),
             temperature=self.temperature,
             threshold=self._threshold(),
             learner=LearnerReference(path=where, fingerprint=self.learner.fingerprint),
         )
         tensors = with_prefix(self._state, "state") | self._tensors()
-        if self._vectors is not None:
+        if self._vectors is not None and kept:
             tensors["support.vectors"] = self._vectors
         with new_folder(folder) as draft:
             write_manifest(draft, "task", manifest.model_dump(mode="json", exclude_none=True))
             save_file({name: tensor.cpu().clone().contiguous() for name, tensor in tensors.items()}, draft / _TENSORS)
-            if home is None:
+            if kept:
+                write_rows(draft / _EXAMPLES, map(self._row, kept))
+            if inside is not None and where == str(inside):  # it would go with what was in the folder
+                keep_folder(folder / inside, draft / inside)
+            elif home is None:
                 save_learner(self.learner.learner, draft / _BUNDLED, about=self.learner.about)
 
     def _threshold(self) -> float | None:
@@ -247,11 +320,20 @@ def load_adapted(folder: Path, learner: "MetaLearner", kind: type[Adapted]) -> A
     if "support.vectors" in tensors:
         tensors["support.vectors"] = tensors["support.vectors"].to(device)
     try:
-        return kind._restored(learner, manifest, state, tensors)
+        return kind._restored(learner, manifest, _examples_of(folder, manifest, kind), state, tensors)
     except KeyError as error:
         raise KshotError(
             f"{folder / _TENSORS} is damaged: it has no {error}; restore it from a copy or make it again."
         ) from error
+
+
+def _examples_of(folder: Path, manifest: Manifest, kind: type[Adapted]) -> tuple[Any, ...]:
+    """The support of a saved task; empty if it was left out."""
+    if manifest.examples is not None:
+        return tuple(from_pair(kind.example_type, pair) for pair in manifest.examples)
+    if not manifest.n_examples:
+        return ()
+    return read_rows(folder / _EXAMPLES, kind._of_row, manifest.n_examples)
 
 
 def learner_of(folder: Path) -> Path:
@@ -296,6 +378,12 @@ def _read(folder: Path) -> Manifest:
         raise KshotError(
             f'{folder / MANIFEST} is damaged ("{key}": {first["msg"]}); restore it from a copy or make it again.'
         ) from error
+
+
+def _place_inside(home: Path, folder: Path) -> Path | None:
+    """Where in a folder a learner lies; None if it lies outside."""
+    found, outer = home.resolve(), folder.resolve()
+    return found.relative_to(outer) if found.is_relative_to(outer) else None
 
 
 def _way_to(home: Path, folder: Path) -> str:

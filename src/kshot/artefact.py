@@ -9,9 +9,11 @@ A learner's folder:
     learner.safetensors  the heads and the learned rates of the inner loop
 """
 
+import ctypes
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +30,9 @@ from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.models.build import load_encoder, save_encoder
 from kshot.tasks.kinds import build_task, describe_task
 
-FORMAT = 1
+FORMATS = {"learner": 1, "task": 2}
+"""The newest format of each kind of artefact: tasks have kept their examples in a file of their own since 2."""
+
 MANIFEST = "kshot.json"
 _TENSORS = "learner.safetensors"
 
@@ -42,7 +46,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         KshotError: If the folder cannot be written (no space, no permission).
     """
-    target = target.absolute()
+    target = target.resolve() if target.is_symlink() else target.absolute()  # what a link leads to is replaced
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -52,7 +56,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         yield draft
         mode = _usual_mode(draft)
         for path in draft.rglob("*"):
-            if path.is_file():
+            if path.is_file() and path.stat().st_nlink == 1:  # what was taken along has been on the disk
                 path.chmod(mode)  # safetensors makes its files readable by their owner alone
                 _flush(path)
         draft.chmod(mode | 0o111 & mode >> 2)  # who may read a folder may enter it
@@ -60,6 +64,7 @@ def new_folder(target: Path) -> Iterator[Path]:
             _exchange(draft, target)
         else:
             draft.replace(target)
+        _flush(target.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise KshotError(
@@ -72,6 +77,8 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 def _exchange(draft: Path, target: Path) -> None:
     """Puts a folder in the place of another, which comes back if that fails and goes if it does not."""
+    if _swap(draft, target):
+        return  # what was there is the draft now, and goes as drafts go
     aside = Path(mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
     try:
         target.replace(aside / "old")
@@ -84,6 +91,32 @@ def _exchange(draft: Path, target: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _swap(one: Path, other: Path) -> bool:
+    """Exchanges two folders at one stroke, so that a process that is killed leaves either; False where that cannot be.
+
+    It is the system call renameat2 of Linux, which not every file system has.
+    """
+    if sys.platform != "linux":
+        return False
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+def keep_folder(folder: Path, draft: Path) -> None:
+    """Takes a folder along into a draft as it is, without copying where the file system can share files."""
+    shutil.copytree(folder, draft, copy_function=_link)
+
+
+def _link(path: str, other: str) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(path, other)
+
+
 def _usual_mode(folder: Path) -> int:
     """The permissions of a new file here, as the user's umask has it."""
     probe = folder / ".mode"
@@ -94,13 +127,17 @@ def _usual_mode(folder: Path) -> int:
 
 
 def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Waits until a file, or what a folder lists, is on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def write_manifest(folder: Path, kind: str, values: Mapping[str, Any]) -> None:
     """Writes `kshot.json` with the format number and the kind of the artefact."""
-    text = json.dumps({"format": FORMAT, "kind": kind, **values}, indent=2, ensure_ascii=False)
+    text = json.dumps({"format": FORMATS[kind], "kind": kind, **values}, indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -118,9 +155,10 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         found, made_by = manifest["kind"], int(manifest["format"])
     except (ValueError, KeyError, TypeError) as error:  # not JSON, not text, not a format
         raise damaged(path, error) from error
-    if made_by > FORMAT:
+    newest = FORMATS.get(found, FORMATS[kind])
+    if made_by > newest:
         raise KshotError(
-            f"{path} has format {made_by} and this kshot reads up to {FORMAT}; upgrade it: pip install -U kshot."
+            f"{path} has format {made_by} and this kshot reads up to {newest}; upgrade it: pip install -U kshot."
         )
     if found != kind:
         raise KshotError(f"{folder} holds a {found}, not a {kind}.")
@@ -145,7 +183,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise KshotError(f"{path} is missing: the folder is not complete; restore it from a copy or make it again.")
     try:
-        return dict(load_file(path))
+        # Copied: where a tensor of a file lies in memory is chance, and sums over it may round otherwise there.
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except SafetensorError as error:
         raise KshotError(f"{path} is damaged ({error}); restore it from a copy or make it again.") from error
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kshot.data.examples import TaggedExample
+from kshot.data.examples import Example
 from kshot.left_out import MAX_FOLDS, folds
 from kshot.meta.learner import Learner, Pair
 from kshot.meta.state import State
@@ -86,7 +86,7 @@ def calibrate(learner: Learner, support: Batch, vectors: Tensor | None, *, n_tex
 
 def calibrate_sentences(
     learner: Learner,
-    examples: Sequence[TaggedExample],
+    examples: Sequence[Example],
     classes: Sequence[str],
     *,
     known: Mapping[bytes, Tensor] | None,
@@ -103,13 +103,31 @@ def calibrate_sentences(
         known: The vectors of the support, by `vector_keys`; None if the inner loop moves the encoder.
         prior: The temperature where there is nothing to go by, as with one sentence.
     """
+    return calibrate_groups(learner, examples, classes, [learner.task.groups], known=known, prior=prior)[0]
+
+
+def calibrate_groups(
+    learner: Learner,
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    groups: Sequence[Sequence[str]],
+    *,
+    known: Mapping[bytes, Tensor] | None,
+    prior: float,
+) -> list[float]:
+    """As `calibrate_sentences`, a temperature for each of several groups of the task, or for some together."""
     n_folds = MAX_FOLDS_MOVING if learner.moves else MAX_FOLDS
     with torch.no_grad():
         scored = [
-            _scored(learner, fold.state, fold.query, fold.vectors)
+            dict(zip(fold.query.groups, _scored(learner, fold.state, fold.query, fold.vectors), strict=True))
             for fold in folds(learner, examples, classes, known=known, n_folds=n_folds)
         ]
-    return fit_temperature(*_together(scored), prior=prior) if scored else prior
+    if not scored:
+        return [prior] * len(groups)
+    return [
+        fit_temperature(*_together([[each[name] for name in names] for each in scored]), prior=prior)
+        for names in groups
+    ]
 
 
 def left_out_folds(labels: Tensor, n_folds: int) -> list[Tensor]:

@@ -56,6 +56,7 @@ class AdaptedClassifier(Adapted):
     examples: tuple[TextExample, ...]
     scope: Scope
     task_type = Classification
+    example_type = TextExample
 
     @classmethod
     def checked(cls, examples: Iterable[Any], labels: Iterable[object] | None) -> tuple[TextExample, ...]:
@@ -156,7 +157,7 @@ class AdaptedClassifier(Adapted):
         if not checked:
             raise KshotError(f'The class "{label}" has no example; give at least one.')
         new = check_examples(checked, [label] * len(checked))
-        return self._with((*self.examples, *new), (*self.classes, new[0].label))
+        return self._with((*self.examples, *new))
 
     def add_examples(self, texts: Iterable[str], labels: Iterable[object]) -> "AdaptedClassifier":
         """Returns a task with more examples of its classes, adapted anew.
@@ -169,7 +170,7 @@ class AdaptedClassifier(Adapted):
             if example.label not in self.classes:
                 hint = did_you_mean(example.label, self.classes)
                 raise KshotError(f'There is no class "{example.label}"; add_class adds one.{hint}')
-        return self._with((*self.examples, *new), self.classes)
+        return self._with((*self.examples, *new))
 
     def remove_class(self, label: str) -> "AdaptedClassifier":
         """Returns a task without one of its classes, adapted anew.
@@ -183,26 +184,29 @@ class AdaptedClassifier(Adapted):
             )
         if len(self.classes) == 2:
             raise KshotError(f'Without "{label}" there is one class only; add another before you remove it.')
-        kept = tuple(example for example in self.examples if example.label != label)
-        return self._with(kept, tuple(name for name in self.classes if name != label))
+        return self._with(tuple(example for example in self.examples if example.label != label))
 
     # -- saving --------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def _restored(cls, learner: "MetaLearner", manifest: Manifest, state: State, tensors: Mapping[str, Tensor]) -> Self:
+    def _restored(
+        cls,
+        learner: "MetaLearner",
+        manifest: Manifest,
+        examples: tuple[Any, ...],
+        state: State,
+        tensors: Mapping[str, Tensor],
+    ) -> Self:
         threshold = float("inf") if manifest.threshold is None else manifest.threshold
         return cls(
             learner,
             manifest.classes,
-            tuple(TextExample(str(text), str(label)) for text, label in manifest.examples),
+            examples,
             manifest.temperature,
             state,
             tensors.get("support.vectors"),
             Scope(tensors["scope.centres"], tensors["scope.tightness"], threshold),
         )
-
-    def _pairs(self) -> tuple[tuple[Any, Any], ...]:
-        return tuple((example.text, example.label) for example in self.examples)
 
     def _threshold(self) -> float:
         return self.scope.threshold

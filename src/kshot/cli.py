@@ -3,13 +3,13 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from kshot.errors import KshotError
+from kshot.errors import KshotError, KshotNotice
 
 if TYPE_CHECKING:
     from kshot.data.examples import Example
@@ -67,7 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in _PATIENT_THREADS.items():
         os.environ.setdefault(name, value)
     try:
-        app(arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", KshotNotice)
+            warnings.showwarning = _note
+            app(arguments)
     except KshotError as error:
         print(f"Error: {error}", file=sys.stderr)
         return ERROR
@@ -76,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Shows a warning as the sentence that it is."""
+    print(f"Note: {message}", file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:
@@ -205,12 +213,21 @@ def adapt(
         typer.Argument(
             metavar="EXAMPLES",
             help="Texts and labels: JSONL, JSON, CSV or TSV. Or sentences and entities: JSONL, CoNLL columns, or text "
-            "with \\[marks](TYPE). Or sources and targets: JSONL, JSON, CSV or TSV. Or dialogues: JSONL or JSON.",
+            "with \\[marks](TYPE). Or sources and targets: JSONL, JSON, CSV or TSV. Or turns with intents and slots, "
+            "or dialogues of them, or dialogues: JSONL, JSON.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="TASK", help="The task's folder.", show_default=False)],
     bundle: Annotated[
         bool, typer.Option("--bundle", help="Copy the learner into it, so that it can be moved to another machine.")
+    ] = False,
+    forget_examples: Annotated[
+        bool,
+        typer.Option(
+            "--forget-examples",
+            help="Do not keep the examples, which the task's folder otherwise holds in clear text; the task can then "
+            "learn nothing more.",
+        ),
     ] = False,
     targets: Annotated[
         Path | None,
@@ -231,12 +248,12 @@ def adapt(
         ),
     ] = None,
 ) -> None:
-    """Learn a task from a file of labelled texts, tagged sentences, sentence pairs or dialogues."""
+    """Learn a task from a file of labelled texts, tagged sentences, sentence pairs, annotated turns or dialogues."""
     from time import perf_counter
 
     from kshot.data.dialogue import is_dialogues
     from kshot.data.pairs import is_pairs, read_pairs
-    from kshot.data.readers import is_tagged, read_examples, read_tagged
+    from kshot.data.readers import is_tagged, is_utterances, read_examples, read_tagged, read_utterances
     from kshot.data.replies import read_replies
     from kshot.output import show_adapted, show_choice
 
@@ -244,6 +261,8 @@ def adapt(
     support: Sequence[Example]
     if targets is not None or is_pairs(examples):
         kind, support = "translation", read_pairs(examples, targets, source=text, target=label)
+    elif is_utterances(examples):
+        kind, support = "understanding", read_utterances(examples)
     elif is_dialogues(examples):
         kind, support = "responding", read_replies(examples)
     elif plain or is_tagged(examples):
@@ -256,6 +275,7 @@ def adapt(
             "tagging": "tagged sentences",
             "classification": "labelled texts",
             "translation": "sentence pairs",
+            "understanding": "turns with intents and slots",
             "responding": "dialogues",
         }
         raise KshotError(f"{examples} holds {holds[kind]}, but {run} learns {learner.kind}; give a learner of {kind}.")
@@ -268,7 +288,7 @@ def adapt(
         learner = learner.variant(algorithm=names[0])
     task = learner.adapt(support)
     seconds = perf_counter() - begin
-    task.save(out, bundle=bundle)
+    task.save(out, bundle=bundle, examples=not forget_examples)
     show_adapted(task, out, seconds)
 
 
@@ -295,22 +315,45 @@ def predict(
     field: Annotated[str | None, typer.Option("--text", metavar="FIELD", help="The field with the text.")] = None,
     learner: LearnerOption = None,
 ) -> None:
-    """Label texts, find entities in them, translate or answer them by an adapted task, as they come."""
+    """Label texts, find entities in them, translate, understand or answer them by an adapted task, as they come."""
     from kshot.data.dialogue import HistoryCut
     from kshot.meta_learner import load_task
     from kshot.predictions import prediction_writer
     from kshot.responder import AdaptedResponder
-    from kshot.streams import history_blocks, text_blocks
+    from kshot.streams import history_blocks, text_blocks, turn_blocks
 
     if file == "-" and sys.stdin.isatty():
         print("Type texts, one a line; Ctrl-D ends.", file=sys.stderr)
     adapted = load_task(task, learner=learner)
-    answers = isinstance(adapted, AdaptedResponder)
-    blocks: Iterator[list[Any]] = history_blocks(file) if answers else text_blocks(file, field=field)
     with prediction_writer(adapted, out, format, top=top) as write, warnings.catch_warnings():
-        warnings.simplefilter("ignore", HistoryCut)  # what is written says of each history how much of it was read
-        for texts in blocks:
-            write(texts, adapted.predict(texts))
+        if isinstance(adapted, AdaptedResponder):
+            warnings.simplefilter("ignore", HistoryCut)  # what is written says of each history how much of it was read
+            for histories in history_blocks(file):
+                write(histories, adapted.predict(histories))
+        elif adapted.reads_history:
+            for asked in turn_blocks(file, field=field):
+                texts = [each.text for each in asked]
+                write(texts, adapted.predict(texts, [each.history for each in asked]))
+        else:
+            for texts in text_blocks(file, field=field):
+                write(texts, adapted.predict(texts))
+
+
+@app.command(rich_help_panel="Use it")
+def chat(
+    task: Task,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="TASK", help="Keep what is taught here, and leave the task as it is.", show_default=False),
+    ] = None,
+    learner: LearnerOption = None,
+) -> None:
+    """Talk to an adapted task in the terminal, and correct it: [b]/teach[/b] makes it learn at once."""
+    from kshot.chat.terminal import chat
+    from kshot.meta_learner import load_task
+
+    if not chat(load_task(task, learner=learner), task if out is None else out):
+        raise typer.Exit(ERROR)
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
@@ -357,7 +400,15 @@ def data_check(
 ) -> None:
     """Look for conflicting labels, repeated texts, small classes and leaks between parts; status 1 for an error."""
     from kshot.data.catalogue import load_dataset
-    from kshot.data.readers import check, check_splits, is_tagged, read_examples, read_tagged
+    from kshot.data.readers import (
+        check,
+        check_splits,
+        is_tagged,
+        is_utterances,
+        read_examples,
+        read_tagged,
+        read_utterances,
+    )
     from kshot.output import show_findings
 
     if path.is_dir():
@@ -365,7 +416,10 @@ def data_check(
         examples = [*dataset.train, *dataset.valid, *dataset.test]
         findings = [*check(examples, tasks=dataset.unit == "tasks"), *check_splits(dataset)]
     else:
-        examples = read_tagged(path) if is_tagged(path) else read_examples(path)
+        read: Callable[[Path], list[Any]] = (
+            read_utterances if is_utterances(path) else read_tagged if is_tagged(path) else read_examples
+        )
+        examples = read(path)
         findings = check(examples)
     show_findings(path, examples, findings)
     if any(finding.severity == "error" for finding in findings):

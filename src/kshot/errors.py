@@ -1,4 +1,4 @@
-"""The one kind of error that a user's input can cause."""
+"""The one kind of error that a user's input can cause, and of warning."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,6 +6,10 @@ from difflib import get_close_matches
 
 class KshotError(ValueError):
     """Input that kshot cannot use; the message is one sentence that names the thing, the value and the way out."""
+
+
+class KshotNotice(UserWarning):
+    """Something that kshot does with an input and that a user should know; one sentence."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

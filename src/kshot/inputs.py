@@ -7,11 +7,13 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
-from kshot.data.dialogue import SYSTEM, check_history
-from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample
+from kshot.data.dialogue import SYSTEM, History, check_history
+from kshot.data.examples import INTENT, SLOT, Reply, SentencePair, TaggedExample, TextExample, Utterance, class_of
+from kshot.data.normal import normalise
 from kshot.data.replies import replies_of
 from kshot.data.tags import OUTSIDE, first_problem
-from kshot.errors import KshotError, several
+from kshot.data.utterances import slots_of
+from kshot.errors import KshotError, did_you_mean, several
 from kshot.models.vocabulary import Vocabulary
 
 
@@ -187,6 +189,123 @@ def check_pairs(sources: Iterable[object], targets: Iterable[object]) -> tuple[S
     if not given:
         raise KshotError("There are no sentence pairs to learn from; give at least one.")
     return tuple(SentencePair(source, target) for source, target in zip(given, made, strict=True))
+
+
+_FRAME = ("intent", "slots", "history")
+_ALSO_WRITTEN = ("text", "confidence", "intents")  # as `kshot predict` writes frames
+
+
+def check_utterances(texts: Iterable[object], frames: Iterable[object]) -> tuple[Utterance, ...]:
+    """Pairs what users say with what it means.
+
+    Args:
+        texts: What they say.
+        frames: For each an object with `intent`, and if need be `slots` (a list of objects with `slot`, `start` and
+            `end`, in characters) and `history` (the turns before it).
+
+    Raises:
+        KshotError: If there are not as many of the ones as of the others, if a text is empty, if a frame is no such
+            object, or if a slot does not fit its text.
+    """
+    checked = check_spoken(texts)
+    if isinstance(frames, (str, bytes, Mapping)) or not isinstance(frames, Iterable):
+        raise KshotError('One frame was given where a list of them is expected; write [{"intent": ...}].')
+    given = list(frames)
+    if len(checked) != len(given):
+        raise KshotError(
+            f"There are {several(len(checked), 'text')} and {several(len(given), 'frame')}; give one for each text."
+        )
+    if not checked:
+        raise KshotError("There are no turns to learn from; give at least one.")
+    return tuple(
+        _utterance(text, frame, number) for number, (text, frame) in enumerate(zip(checked, given, strict=True), 1)
+    )
+
+
+def _utterance(text: str, frame: object, number: int) -> Utterance:
+    if not isinstance(frame, Mapping):
+        raise KshotError(
+            f'Frame {number} is {_describe(frame)}, not an object; write {{"intent": ..., "slots": [...]}}.'
+        )
+    for key in frame:
+        if key not in (*_FRAME, *_ALSO_WRITTEN):
+            raise KshotError(
+                f'Frame {number} has a field "{key}" that kshot does not know; the fields of a frame are '
+                f"{', '.join(_FRAME)}.{did_you_mean(str(key), _FRAME)}"
+            )
+    intent = frame.get("intent")
+    if not isinstance(intent, str) or not intent.strip():
+        raise KshotError(f"Frame {number} has no intent; name what the text is for.")
+    slots = frame.get("slots", ())
+    if not isinstance(slots, (list, tuple)):
+        raise KshotError(
+            f"The slots of frame {number} are {_describe(slots)}, not a list; write "
+            '[{"slot": ..., "start": ..., "end": ...}].'
+        )
+    history = check_history(frame.get("history") or (), f"The history of frame {number}")
+    return Utterance(text, intent.strip(), slots_of(f"Frame {number}", text, slots), history)
+
+
+def check_spoken(texts: Iterable[object]) -> list[str]:
+    """Returns what users say.
+
+    Raises:
+        KshotError: As `check_texts`, or if one is empty.
+    """
+    checked = check_texts(texts)
+    for number, text in enumerate(checked, 1):
+        if not text.strip():
+            raise KshotError(f"Text {number} is empty; fill it in or leave it out.")
+    return checked
+
+
+def check_histories(histories: Iterable[object] | None, n_texts: int) -> list[History]:
+    """Returns a history for each text.
+
+    Raises:
+        KshotError: If there are not as many histories as texts, or one is not a list of turns.
+    """
+    if histories is None:
+        return [()] * n_texts
+    if isinstance(histories, (str, bytes)) or not isinstance(histories, Iterable):
+        raise KshotError('One history was given where a list of them is expected; write [[("user", "..."), ...]].')
+    given = list(histories)
+    if len(given) != n_texts:
+        raise KshotError(
+            f"There are {several(n_texts, 'text')} and {len(given)} histories; give one history for each text."
+        )
+    return [check_history(each, f"History {number}") for number, each in enumerate(given, 1)]  # type: ignore[arg-type]
+
+
+def check_utterance_task(examples: Sequence[Utterance], classes: Sequence[str]) -> None:
+    """Checks what only shows in the whole of a task.
+
+    Raises:
+        KshotError: If there is nothing to tell apart, if a class has no example, or if one utterance means two things
+            after the same turns.
+    """
+    seen = {label for each in examples for label in each.labels}
+    for name in classes:
+        if name not in seen:
+            kind, _, own = name.partition(":")
+            raise KshotError(
+                f'The {kind} "{own}" has no example; give at least one, or leave it out.'
+                if kind in (INTENT, SLOT)
+                else f'The class "{name}" is neither an intent nor a slot; write "{class_of(INTENT, name)}".'
+            )
+    if len(seen) == 1:
+        raise KshotError(
+            f'There is one intent only, "{examples[0].intent}", and no slot, so there is nothing to tell apart; give '
+            "examples of another, or mark a slot."
+        )
+    meaning: dict[tuple[str, ...], Utterance] = {}
+    for each in examples:
+        other = meaning.setdefault(tuple(normalise(text) for text in each.texts), each)
+        if other.intent != each.intent:
+            raise KshotError(
+                f'The turn "{shorten(each.text)}" has two intents after the same turns, "{other.intent}" and '
+                f'"{each.intent}"; leave it under one.'
+            )
 
 
 def check_dialogues(dialogues: Iterable[object], *, first: int = 0) -> tuple[Reply, ...]:

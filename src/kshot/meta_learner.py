@@ -24,6 +24,7 @@ from kshot.responder import AdaptedResponder
 from kshot.tagger import AdaptedTagger
 from kshot.tasks.kinds import build_task, describe_task
 from kshot.translator import AdaptedTranslator
+from kshot.understanding import AdaptedUnderstanding
 
 _FILES = (MANIFEST, "encoder.json", "tokenizer.json", "*.safetensors")
 
@@ -32,6 +33,7 @@ ADAPTED: dict[str, type[Adapted]] = {
     "classification": AdaptedClassifier,
     "tagging": AdaptedTagger,
     "translation": AdaptedTranslator,
+    "understanding": AdaptedUnderstanding,
     "responding": AdaptedResponder,
 }
 """What a learner of each kind of task becomes when it has learned one."""
@@ -82,7 +84,7 @@ class MetaLearner(
 
     @property
     def kind(self) -> str:
-        """The kind of its tasks: `classification`, `tagging`, `translation` or `responding`."""
+        """The kind of its tasks: a key of `ADAPTED`."""
         return self.learner.task.kind
 
     def adapt(
@@ -96,15 +98,16 @@ class MetaLearner(
 
         Args:
             examples: What to learn from: texts, or, for a tagger, sentences as lists of words, or, for a responder,
-                dialogues as lists of turns; or `TextExample`s, `TaggedExample`s, `SentencePair`s or `Reply`s, which
-                bring their labels.
-            labels: The class of each text, the tags of each sentence, in BIO, or the translation of each text. Classes
-                are strings from here on: a number gives its digits.
+                dialogues as lists of turns; or `TextExample`s, `TaggedExample`s, `SentencePair`s, `Utterance`s or
+                `Reply`s, which bring their labels.
+            labels: The class of each text, the tags of each sentence, in BIO, the translation of each text, or the
+                frame of each: `{"intent": ..., "slots": [{"slot", "start", "end"}], "history": [...]}`. Classes are
+                strings from here on: a number gives its digits.
             classes: The classes in the order that columns of probabilities shall have; None for the order in which
                 they come.
 
         Returns:
-            An `AdaptedClassifier`, `AdaptedTagger`, `AdaptedTranslator` or `AdaptedResponder`.
+            An `AdaptedClassifier`, `AdaptedTagger`, `AdaptedTranslator`, `AdaptedUnderstanding` or `AdaptedResponder`.
 
         Raises:
             KshotError: If what was given does not make a task: one class only, a class without example, not as many
@@ -124,7 +127,7 @@ class MetaLearner(
             labels: As for `adapt`.
 
         Returns:
-            The variant by the best algorithm, and the score of each: accuracy, or F1 of entities.
+            The variant by the best algorithm, and the score of each: accuracy, F1 of entities, or right frames.
 
         Raises:
             KshotError: If there is no such algorithm, or as `adapt`.
@@ -200,7 +203,7 @@ class MetaLearner(
         Args:
             model: A folder, a name on the Hub, or `minilm`.
             algorithm: The name of an algorithm.
-            task: The kind of its tasks: `classification` or `tagging`.
+            task: The kind of its tasks: `classification`, `tagging` or `understanding`.
             **head: Settings of its head.
 
         Raises:
@@ -288,7 +291,8 @@ def load_task(path: str | Path, *, learner: MetaLearner | str | Path | None = No
             was.
 
     Returns:
-        An `AdaptedClassifier`, `AdaptedTagger`, `AdaptedTranslator` or `AdaptedResponder`, as it was saved.
+        An `AdaptedClassifier`, `AdaptedTagger`, `AdaptedTranslator`, `AdaptedUnderstanding` or `AdaptedResponder`, as
+        it was saved.
 
     Raises:
         KshotError: If the folder is missing, incomplete, damaged or of a newer format, or if its learner is gone or
@@ -301,7 +305,7 @@ def load_task(path: str | Path, *, learner: MetaLearner | str | Path | None = No
     return load_adapted(folder, loaded, ADAPTED[loaded.kind])
 
 
-_USUAL = {"classification": "prototypical", "tagging": "ridge"}
+_USUAL = {"classification": "prototypical", "tagging": "ridge", "understanding": "anchored"}
 """What is used over the frozen MiniLM where no learner is given; the best there without meta-training."""
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kshot.adapted import Adapted
     from kshot.data.dataset import Dataset, PairDataset, ReplyDataset
     from kshot.data.entries import Entry
-    from kshot.data.examples import Example, Reply, SentencePair, TaggedExample, TextExample
+    from kshot.data.examples import Example, Reply, SentencePair, TaggedExample, TextExample, Utterance
     from kshot.data.readers import Finding
     from kshot.meta.algorithms import Algorithm
     from kshot.run.train import Outcome
@@ -69,6 +69,8 @@ def show_figures(figures: Mapping[str, Any]) -> None:
         way, shot = "one person", f"{_count(figures['shot'])} dialogues"
     elif figures.get("shot_counts") == "sentences":
         way, shot = "the types of the support", f"{_count(figures['shot'])} sentences"
+    elif figures.get("shot_counts") == "turns":
+        way, shot = "one domain", f"{_count(figures['shot'])} turns an intent"
     where = f"{figures['data']} ({figures['part']}), {way}, {shot}"
     screen.print(f"[bold]{escape(figures['algorithm'])}[/] on {escape(where)}")
     numbers = figures.get("numbers", ())  # measures that are no shares of 1
@@ -111,7 +113,7 @@ def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
     screen.print(f"Learned {_what_of(task)} in {1000 * seconds:.0f} ms: {place}")
     if (folder / "learner").is_dir():
         screen.print("The learner is inside, so the folder can be moved to another machine.")
-    screen.print(f"Next:\n  kshot predict {place} TEXTS")
+    screen.print(f"Next:\n  kshot predict {place} TEXTS\n  kshot chat {place}")
 
 
 def _what_of(task: "Adapted") -> str:
@@ -119,7 +121,11 @@ def _what_of(task: "Adapted") -> str:
     from kshot.responder import AdaptedResponder
     from kshot.tagger import AdaptedTagger
     from kshot.translator import AdaptedTranslator
+    from kshot.understanding import AdaptedUnderstanding
 
+    if isinstance(task, AdaptedUnderstanding):
+        known = f"{several(len(task.intents), 'intent')} and {several(len(task.slots), 'slot')}"
+        return f"{known} from {several(len(task.examples), 'turn')}"
     if isinstance(task, AdaptedResponder):
         replies = f"{len(task.examples)} {'reply' if len(task.examples) == 1 else 'replies'}"
         return f"to answer from {replies} in {several(task.n_dialogues, 'dialogue')}"
@@ -156,6 +162,10 @@ def show_task(task: "Adapted", folder: Path) -> None:
     if isinstance(task, AdaptedClassifier):
         facts.add_row("none of these above", f"{task.scope.threshold:.3f}")
     screen.print(facts)
+    if not task.examples:
+        names = f" Its classes: {escape(', '.join(task.classes))}." if task.classes else ""
+        screen.print(f"The task was saved without its examples, so it can learn nothing more.{names}")
+        return
     if isinstance(task, AdaptedTranslator):
         screen.print(f"{several(len(task.examples), 'sentence pair')}, the first:")
         _show_pairs(screen, task.examples)
@@ -188,7 +198,7 @@ def show_datasets(entries: Sequence["Entry"]) -> None:
 
 def show_dataset(dataset: "Dataset") -> None:
     """Shows a data set."""
-    from kshot.data.dataset import PairDataset, ReplyDataset, TaggedDataset, TextDataset
+    from kshot.data.dataset import PairDataset, ReplyDataset, TaggedDataset, TextDataset, UtteranceDataset
 
     screen = console()
     screen.print(f"[bold]{escape(dataset.name)}[/]  {escape(dataset.source)}  {escape(dataset.licence)}")
@@ -199,8 +209,11 @@ def show_dataset(dataset: "Dataset") -> None:
         _show_reply_dataset(screen, dataset)
         return
     is_tagged = isinstance(dataset, TaggedDataset)
-    unit, what, plural = ("sentences", "type", "types") if is_tagged else ("texts", "class", "classes")
-    counted = f"mentions a {what}" if is_tagged else f"texts a {what}"
+    is_spoken = isinstance(dataset, UtteranceDataset)
+    unit, what, plural = (
+        ("sentences", "type", "types") if is_tagged else ("turns" if is_spoken else "texts", "class", "classes")
+    )
+    counted = f"mentions a {what}" if is_tagged else f"{unit} a {what}"
     rows = table("part", unit, plural, counted, f"{plural}, the first", right=[unit, plural])
     for name in ("train", "valid", "test"):
         examples = getattr(dataset, name)
@@ -217,6 +230,8 @@ def show_dataset(dataset: "Dataset") -> None:
         counts = _mentions(shown)
         screen.print(", ".join(f"{escape(name)} {n}" for name, n in counts.most_common()))
         _show_sentences(screen, shown)
+    elif isinstance(dataset, UtteranceDataset):
+        _show_utterances(screen, dataset.train or dataset.test)
     else:
         _show_examples(screen, shown)
 
@@ -276,6 +291,15 @@ def _show_examples(screen: Console, examples: Sequence["TextExample"], n_shown: 
     screen.print(rows)
 
 
+def _show_utterances(screen: Console, examples: Sequence["Utterance"], n_shown: int = 5) -> None:
+    """A few turns, each with its intent and slots."""
+    rows = table("task", "intent", "turn", "slots")
+    for each in _spread([example for example in examples if example.spans], n_shown):
+        slots = ", ".join(f"{span.label}: {each.text[span.start : span.end]}" for span in each.spans)
+        rows.add_row(escape(each.task), escape(each.intent), escape(" ".join(each.text.split())), escape(slots))
+    screen.print(rows)
+
+
 def _show_sentences(screen: Console, examples: Sequence["TaggedExample"], n_shown: int = 5) -> None:
     """A few sentences that have entities, marked as a file of plain text marks them."""
     for example in _spread([each for each in examples if each.labels], n_shown):
@@ -296,12 +320,14 @@ def _spread(examples: Sequence[E], n_shown: int) -> Sequence[E]:
 
 def show_findings(path: Path, examples: Sequence["Example"], findings: Sequence["Finding"]) -> None:
     """Says what may be wrong with data."""
-    from kshot.data.examples import TaggedExample
+    from kshot.data.examples import TaggedExample, Utterance
 
     screen = console()
     n_classes = len({label for example in examples for label in example.labels})
-    is_tagged = any(isinstance(example, TaggedExample) for example in examples)
-    units, kinds = ("sentences", "types") if is_tagged else ("texts", "classes")
+    kinds_of = {type(example) for example in examples}
+    units, kinds = ("sentences", "types") if TaggedExample in kinds_of else ("texts", "classes")
+    if Utterance in kinds_of:
+        units, kinds = "turns", "intents and slots"
     screen.print(f"{escape(str(path))}: {len(examples)} {units}, {n_classes} {kinds}")
     for finding in findings:
         screen.print(f"[{_STYLES[finding.severity]}]{finding.severity:<8}[/] {escape(finding.message)}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kshot.responder import Answered
     from kshot.tagger import Tagged
     from kshot.translator import Translated
+    from kshot.understanding import Frame
 
 Form = Literal["table", "jsonl", "text", "conll", "displacy"]
 Write = Callable[[Sequence[Any], Sequence[Any]], None]
@@ -67,12 +68,38 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
         draft.unlink(missing_ok=True)
 
 
+def presenter(task: "Adapted") -> Callable[[Any], Text]:
+    """How one of a task's predictions is shown to a person."""
+    from kshot.responder import AdaptedResponder
+    from kshot.tagger import AdaptedTagger
+    from kshot.translator import AdaptedTranslator
+    from kshot.understanding import AdaptedUnderstanding
+
+    if isinstance(task, AdaptedUnderstanding):
+        of_slots = _colours(task.slots)
+        return lambda frame: coloured_frame(frame, of_slots)
+    if isinstance(task, AdaptedTranslator):
+        return lambda found: _written_line(found.translation, found)
+    if isinstance(task, AdaptedResponder):
+        return lambda found: _written_line(found.reply, found)
+    if isinstance(task, AdaptedTagger):
+        of_types = _colours(task.classes)
+        return lambda tagged: coloured_entities(tagged, of_types)
+    return _label_line
+
+
 def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write]]:
     """The forms that a task's predictions can have."""
     from kshot.responder import AdaptedResponder
     from kshot.tagger import AdaptedTagger
     from kshot.translator import AdaptedTranslator
+    from kshot.understanding import AdaptedUnderstanding
 
+    if isinstance(task, AdaptedUnderstanding):
+        return {
+            "table": lambda file: _lines_writer(file, presenter(task)),
+            "jsonl": lambda file: _line_writer(file, lambda frame: _frame_row(frame, top)),
+        }
     if isinstance(task, AdaptedTranslator):
         return {
             "table": lambda file: _written_writer(file, lambda each: (each.text, each.translation)),
@@ -86,9 +113,8 @@ def _writers(task: "Adapted", top: int) -> Mapping[str, Callable[[TextIO], Write
             "text": lambda file: _plain_writer(file, lambda each: each.reply),
         }
     if isinstance(task, AdaptedTagger):
-        colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(task.classes)}
         return {
-            "table": lambda file: _coloured_writer(file, colours),
+            "table": lambda file: _lines_writer(file, presenter(task)),
             "jsonl": lambda file: _line_writer(file, _entities_row),
             "conll": _conll_writer,
             "displacy": lambda file: _line_writer(file, lambda tagged: tagged.displacy()),
@@ -129,7 +155,7 @@ def _table_writer(file: TextIO) -> Write:
         rows.columns[1].width = min(label_width, 32)
         rows.columns[2].width = 14
         for text, prediction in zip(texts, predictions, strict=True):
-            colour = "yellow" if not prediction.in_scope else "green" if prediction.confidence >= 0.5 else "white"
+            colour = _certainty(prediction)
             doubt = "" if prediction.in_scope else f"perhaps ({prediction.out_of_scope:.2f})"
             rows.add_row(
                 f"{prediction.confidence:.0%}",
@@ -208,12 +234,16 @@ def _written_writer(file: TextIO, sides: Callable[[Any], tuple[str, str]]) -> Wr
         for each in predictions:
             given, made = sides(each)
             line = Text(" ".join(given.split()), "dim")
-            line.append(f"\n  {made}", "not dim bold")
-            line.append(f"  {each.score:.2f}{'' if each.ended else ', cut'}", "not bold dim")
-            screen.print(line)
+            screen.print(line.append("\n  ").append_text(_written_line(made, each)))
         file.flush()
 
     return write
+
+
+def _written_line(made: str, found: Any) -> Text:
+    """What was made, and how sure the task is of it."""
+    line = Text().append(made, "not dim bold")
+    return line.append(f"  {found.score:.2f}{'' if found.ended else ', cut'}", "not bold dim")
 
 
 def _conll_writer(file: TextIO) -> Write:
@@ -228,21 +258,78 @@ def _conll_writer(file: TextIO) -> Write:
     return write
 
 
-def _coloured_writer(file: TextIO, colours: Mapping[str, str]) -> Write:
-    """Each text with its entities in colour, their type and confidence behind them."""
+def _lines_writer(file: TextIO, present: Callable[[Any], Text]) -> Write:
+    """A line a text."""
     screen = console(file)
 
-    def write(texts: Sequence[str], predictions: Sequence["Tagged"]) -> None:
-        for tagged in predictions:
-            line, done = Text(), 0
-            for each in tagged.entities:
-                colour = colours[each.label]
-                line.append(tagged.text[done : each.start])
-                line.append(each.text, style=f"bold {colour}")
-                line.append(f" [{each.label} {each.confidence:.0%}]", style=f"dim {colour}")
-                done = each.end
-            line.append(tagged.text[done:])
-            screen.print(line)
+    def write(texts: Sequence[str], predictions: Sequence[Any]) -> None:
+        for each in predictions:
+            screen.print(present(each))
         file.flush()
 
     return write
+
+
+def _label_line(prediction: "Prediction") -> Text:
+    """The likeliest class, how likely it is, and whether it is perhaps none of them."""
+    line = (
+        Text()
+        .append(prediction.label, f"bold {_certainty(prediction)}")
+        .append(f"  {prediction.confidence:.0%}", "dim")
+    )
+    doubt = "" if prediction.in_scope else f"  perhaps none of these ({prediction.out_of_scope:.2f})"
+    return line.append(doubt, "yellow")
+
+
+def _certainty(prediction: "Prediction") -> str:
+    """The colour of a label."""
+    return "yellow" if not prediction.in_scope else "green" if prediction.confidence >= 0.5 else "white"
+
+
+def coloured_entities(tagged: "Tagged", colours: Mapping[str, str]) -> Text:
+    """A text with its entities in colour."""
+    return marked(
+        tagged.text, [(each.start, each.end, each.label, each.confidence) for each in tagged.entities], colours
+    )
+
+
+def coloured_frame(frame: "Frame", colours: Mapping[str, str]) -> Text:
+    """An utterance with its slots in colour, and what it is for."""
+    marks = [(each.start, each.end, each.slot, each.confidence) for each in frame.slots]
+    line = marked(frame.text, marks, colours)
+    style = "green" if frame.confidence >= 0.5 else "yellow"
+    line.append(f"  {frame.intent} {frame.confidence:.0%}", style=f"bold {style}")
+    return line
+
+
+def marked(text: str, marks: Sequence[tuple[int, int, str, float]], colours: Mapping[str, str]) -> Text:
+    """A text with spans in colour, their label and confidence behind them.
+
+    Args:
+        text: The text.
+        marks: The first character of each span, one past its last, its label and its confidence, in order.
+        colours: The colour of each label.
+    """
+    line, done = Text(), 0
+    for start, end, label, confidence in marks:
+        line.append(text[done:start])
+        line.append(text[start:end], style=f"bold {colours[label]}")
+        line.append(f" [{label} {confidence:.0%}]", style=f"dim {colours[label]}")
+        done = end
+    line.append(text[done:])
+    return line
+
+
+def _colours(names: Sequence[str]) -> dict[str, str]:
+    return {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(names)}
+
+
+def _frame_row(frame: "Frame", top: int) -> dict[str, Any]:
+    """What can be learned from again, once it is put right."""
+    return {
+        "text": frame.text,
+        "intent": frame.intent,
+        "confidence": round(frame.confidence, 6),
+        "slots": [{**vars(each), "confidence": round(each.confidence, 6)} for each in frame.slots],
+        "intents": {name: round(share, 6) for name, share in list(frame.intents.items())[: top or None]},
+    }

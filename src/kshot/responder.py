@@ -1,11 +1,11 @@
 """An adapted responder: dialogues so far in, what a person would answer out."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from kshot.data.dialogue import USER, History, HistoryCut, Turn, check_history
+from kshot.data.dialogue import USER, History, HistoryCut, check_history
 from kshot.data.examples import Reply, script_of
 from kshot.errors import KshotError, several
 from kshot.inputs import check_dialogues, check_length, check_written
@@ -39,6 +39,7 @@ class AdaptedResponder(AdaptedWriter):
 
     examples: tuple[Reply, ...]
     task_type = Responding
+    example_type = Reply
 
     @classmethod
     def checked(cls, examples: Iterable[Any], labels: Iterable[object] | None) -> tuple[Reply, ...]:
@@ -99,8 +100,7 @@ class AdaptedResponder(AdaptedWriter):
         Raises:
             KshotError: If they cannot be used.
         """
-        taken = 1 + max((int(each.dialogue) for each in self.examples), default=-1)
-        return self._with((*self.examples, *check_dialogues(dialogues, first=taken)), ())
+        return self._with((*self.examples, *check_dialogues(dialogues, first=self._next_dialogue)))
 
     def add_replies(self, histories: Iterable[Any], replies: Iterable[object]) -> Self:
         """Returns a task with single replies more, such as corrections, adapted anew; earlier turns are not learned.
@@ -108,36 +108,41 @@ class AdaptedResponder(AdaptedWriter):
         Raises:
             KshotError: If they cannot be used, or if there are not as many of the ones as of the others.
         """
+        return self._with((*self.examples, *self._replies(histories, replies)))
+
+    def _new(self, example: Any, label: object | None) -> Reply:
+        """A reply to a history, given as such or as the two."""
+        if isinstance(example, Reply):
+            example, label = example.history, example.text
+        elif label is None:
+            raise KshotError("teach needs a reply: give teach(history, reply), or teach(example) with a Reply.")
+        return self._replies([example], [label])[0]
+
+    def _replies(self, histories: Iterable[Any], replies: Iterable[object]) -> list[Reply]:
         given, made = _histories(histories), check_written(replies, what="reply")
         if len(given) != len(made):
             raise KshotError(
                 f"There are {len(given)} histories and {len(made)} replies; give one reply to each history."
             )
-        taken = 1 + max((int(each.dialogue) for each in self.examples), default=-1)
-        more = [
-            Reply(history, reply, dialogue=str(taken + number))
+        return [
+            Reply(history, reply, dialogue=str(self._next_dialogue + number))
             for number, (history, reply) in enumerate(zip(given, made, strict=True))
         ]
-        return self._with((*self.examples, *more), ())
+
+    @property
+    def _next_dialogue(self) -> int:
+        """The number of a dialogue that joins."""
+        return 1 + max((int(each.dialogue) for each in self.examples), default=-1)
+
+    def _asked(self, example: Reply) -> object:
+        task = self._task
+        assert isinstance(task, Responding)
+        return task.read(example.history, self.learner.learner.encoder.vocabulary)
 
     @property
     def n_dialogues(self) -> int:
         """How many dialogues it was adapted to."""
         return len({each.dialogue for each in self.examples})
-
-    # -- saving --------------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def _example(cls, given: Any, made: Any) -> Reply:
-        history = tuple(Turn(speaker, text) for speaker, text in given["history"])
-        return Reply(history, made, dialogue=given["dialogue"])
-
-    def _pairs(self) -> tuple[tuple[Any, Any], ...]:
-        return tuple((_saved(each), each.text) for each in self.examples)
-
-
-def _saved(reply: Reply) -> Mapping[str, Any]:
-    return {"dialogue": reply.dialogue, "history": [[turn.speaker, turn.text] for turn in reply.history]}
 
 
 def _histories(given: Iterable[Any]) -> list[History]:

@@ -1,22 +1,23 @@
-"""Texts to predict as they come: block by block, so that a million of them need no more memory than a thousand.
-
-So do dialogues so far, of which a line of plain text is what the user says first.
-"""
+"""Texts to predict as they come: block by block, so that a million of them need no more memory than a thousand."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
-from kshot.data.dialogue import TURNS_FIELD, USER, History, Turn, read_turns
-from kshot.data.files import Row, read_rows, text_of
-from kshot.data.readers import TEXT_FIELDS, read_texts
+from kshot.data.dialogue import TURNS_FIELD, USER, History, Turn, dialogue_of, read_turns
+from kshot.data.files import find_field, suffix_of, text_of
+from kshot.data.readers import TEXT_FIELDS, Row, read_rows, read_texts
+from kshot.data.utterances import HISTORY_FIELD
 from kshot.errors import KshotError
 
 T = TypeVar("T")
-OfRow = Callable[[Mapping[str, object], str], T]
-"""Takes a row and where it stands."""
+OfText = Callable[[str], T]
+"""What a line of plain text says."""
+OfLine = Callable[[str, str, int], Sequence[T]]
+"""What a line of JSONL says, given where it is from and its number."""
 
 BLOCK = 1024  # texts
 _CHUNK = 1 << 17  # bytes
@@ -44,11 +45,54 @@ def text_blocks(source: str, *, field: str | None = None, stream: Bytes | None =
     Raises:
         KshotError: If the file is missing, or, at once or on the way, if something in it cannot be read.
     """
-    found = _streamed(source, stream, str, lambda row, where: _text(row, where, field))
-    if found is not None:
-        return found
-    texts = read_texts(Path(source), text=field)
-    return (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
+
+    def of_line(line: str, where: str, number: int) -> list[str]:
+        return [_json_text(line, f"{where}, line {number}", field)]
+
+    if _comes(source):
+        return _blocks(source, stream, str, of_line)
+    return _in_blocks(read_texts(source, text=field))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A text, and the turns before it.
+
+    Attributes:
+        text: What is said.
+        history: What was said before, the oldest first.
+    """
+
+    text: str
+    history: History
+
+
+def turn_blocks(source: str, *, field: str | None = None, stream: Bytes | None = None) -> Iterator[list[Asked]]:
+    """Reads what users say in dialogues, in blocks, as `text_blocks` does.
+
+    A line of plain text has no history; a row of JSONL or JSON is a text, perhaps with a `history`, or a dialogue with
+    `turns`, of which each turn of the user is one.
+
+    Args:
+        source: As for `text_blocks`.
+        field: The field with the text; None finds it.
+        stream: What to read in the place of the standard input.
+
+    Raises:
+        KshotError: As `text_blocks`, or if a dialogue has a turn without text or by an unknown speaker, or none of the
+            user.
+    """
+
+    def of_line(line: str, where: str, number: int) -> list[Asked]:
+        place = f"line {number}"
+        return _asked(Path(where), Row(place, _json_object(line, f"{where}, {place}")), field)
+
+    if _comes(source):
+        return _blocks(source, stream, lambda text: Asked(text, ()), of_line)
+    path = Path(source)
+    if suffix_of(path) == ".txt":
+        return _in_blocks([Asked(text, ()) for text in read_texts(path)])
+    return _in_blocks([each for row in read_rows(path, also=".txt") for each in _asked(path, row, field)])
 
 
 def history_blocks(source: str, *, stream: Bytes | None = None) -> Iterator[list[History]]:
@@ -62,53 +106,95 @@ def history_blocks(source: str, *, stream: Bytes | None = None) -> Iterator[list
     Raises:
         KshotError: As `text_blocks`.
     """
-    found = _streamed(source, stream, lambda line: (Turn(USER, line),), _history)
-    if found is not None:
-        return found
+
+    def of_line(line: str, where: str, number: int) -> list[History]:
+        place = f"line {number}"
+        return [_history(Path(where), Row(place, _json_object(line, f"{where}, {place}")))]
+
+    if _comes(source):
+        return _blocks(source, stream, lambda text: (Turn(USER, text),), of_line)
     path = Path(source)
-    histories = [_history(row.fields, f"{path}, {row.place}") for row in read_rows(path, also=".txt")]
-    return (histories[start : start + BLOCK] for start in range(0, len(histories), BLOCK))
+    if suffix_of(path) == ".txt":
+        return _in_blocks([(Turn(USER, text),) for text in read_texts(path)])
+    return _in_blocks([_history(path, row) for row in read_rows(path, also=".txt")])
 
 
-def _streamed(
-    source: str, stream: Bytes | None, of_line: Callable[[str], T], of_row: OfRow[T]
-) -> Iterator[list[T]] | None:
-    """What can be read as it comes; None of other files."""
+def _history(path: Path, row: Row) -> History:
+    """The turns so far in a row."""
+    if TURNS_FIELD in row.fields:
+        return tuple(each.turn for each in read_turns(path, row, TURNS_FIELD))
+    before = read_turns(path, row, HISTORY_FIELD) if HISTORY_FIELD in row.fields else []
+    return (*(each.turn for each in before), Turn(USER, text_of(path, row, "text").strip()))
+
+
+def text_lines(stream: Bytes, where: str) -> Iterator[str]:
+    """Reads lines as they come, blank ones too, without the white space around them at their ends.
+
+    Args:
+        stream: What to read.
+        where: What an error is about.
+
+    Raises:
+        KshotError: On the way, if a line is not UTF-8.
+    """
+    lines = (line for each in _lines(stream) for line in each)
+    return (_decode(line, where, number).rstrip() for number, line in enumerate(lines, 1))
+
+
+def _asked(path: Path, row: Row, field: str | None) -> list[Asked]:
+    """What the user says in a row."""
+    if TURNS_FIELD in row.fields:
+        dialogue = dialogue_of(path, row, of=USER)
+        return [
+            Asked(text_of(path, each.row, "text"), dialogue.before(number))
+            for number, each in enumerate(dialogue.turns)
+            if each.turn.speaker == USER
+        ]
+    history = read_turns(path, row, HISTORY_FIELD) if row.fields.get(HISTORY_FIELD) is not None else []
+    name = find_field(path, list(row.fields), field, TEXT_FIELDS, "text")
+    return [Asked(text_of(path, row, name), tuple(each.turn for each in history))]
+
+
+def _comes(source: str) -> bool:
+    """Whether a source is read as it comes."""
+    return source == "-" or (Path(source).suffix.lower() in (".txt", ".jsonl") and Path(source).is_file())
+
+
+def _in_blocks(found: Sequence[T]) -> Iterator[list[T]]:
+    return (list(found[start : start + BLOCK]) for start in range(0, len(found), BLOCK))
+
+
+def _blocks(source: str, stream: Bytes | None, of_text: OfText[T], of_line: OfLine[T]) -> Iterator[list[T]]:
+    """What a source says that is read as it comes."""
     if source == "-":
-        given = cast(Bytes, sys.stdin.buffer) if stream is None else stream
-        return _blocks(given, "The input", of_line, of_row, jsonl=None)
+        standard = cast(Bytes, sys.stdin.buffer) if stream is None else stream
+        yield from _of_stream(standard, "The input", of_text, of_line, jsonl=None)
+        return
     path = Path(source)
-    if path.suffix.lower() in (".txt", ".jsonl") and path.is_file():
-        return _of_file(path, of_line, of_row)
-    return None
-
-
-def _of_file(path: Path, of_line: Callable[[str], T], of_row: OfRow[T]) -> Iterator[list[T]]:
     try:
         file = path.open("rb")
     except OSError as error:
         raise KshotError(f"{path} cannot be read: {error.strerror}; check the path and its permissions.") from error
     with file:
-        yield from _blocks(file, str(path), of_line, of_row, jsonl=path.suffix.lower() == ".jsonl")
+        yield from _of_stream(file, str(path), of_text, of_line, jsonl=path.suffix.lower() == ".jsonl")
 
 
-def _blocks(
-    stream: Bytes, where: str, of_line: Callable[[str], T], of_row: OfRow[T], *, jsonl: bool | None
+def _of_stream(
+    stream: Bytes, where: str, of_text: OfText[T], of_line: OfLine[T], *, jsonl: bool | None
 ) -> Iterator[list[T]]:
-    """What the lines that are not blank say; the first one decides whether they are JSONL if `jsonl` is None."""
-    number, found = 0, False
+    """What the lines say that are not blank; the first one decides whether they are JSONL if `jsonl` is None."""
+    number, is_empty = 0, True
     for lines in _lines(stream):
-        texts: list[T] = []
+        found: list[T] = []
         for line in lines:
             number += 1
             text = _decode(line, where, number).strip()
             if text:
                 jsonl = text.startswith("{") if jsonl is None else jsonl
-                place = f"{where}, line {number}"
-                texts.append(of_row(_json_row(text, place), place) if jsonl else of_line(text))
-        found = found or bool(texts)
-        yield from (texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK))
-    if not found:
+                found += of_line(text, where, number) if jsonl else [of_text(text)]
+        is_empty = is_empty and not found
+        yield from _in_blocks(found)
+    if is_empty:
         raise KshotError(f"{where} has no texts; give one a line.")
 
 
@@ -135,7 +221,7 @@ def _decode(line: bytes, where: str, number: int) -> str:
         raise KshotError(f"{where}, line {number}: byte 0x{byte:02x} is not UTF-8; save it as UTF-8.") from error
 
 
-def _json_row(line: str, where: str) -> Mapping[str, object]:
+def _json_object(line: str, where: str) -> dict[str, object]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -145,16 +231,8 @@ def _json_row(line: str, where: str) -> Mapping[str, object]:
     return row
 
 
-def _history(row: Mapping[str, object], where: str) -> History:
-    path, _, place = where.rpartition(", ")
-    placed = Row(place, row)
-    if TURNS_FIELD in row:
-        return tuple(each.turn for each in read_turns(Path(path), placed, TURNS_FIELD))
-    before = read_turns(Path(path), placed, "history") if "history" in row else []
-    return (*(each.turn for each in before), Turn(USER, text_of(Path(path), placed, "text").strip()))
-
-
-def _text(row: Mapping[str, object], where: str, field: str | None) -> str:
+def _json_text(line: str, where: str, field: str | None) -> str:
+    row = _json_object(line, where)
     names = (field,) if field is not None else TEXT_FIELDS
     name = next((name for name in names if name in row), None)
     if name is None:

@@ -72,6 +72,7 @@ class AdaptedTagger(Adapted):
 
     examples: tuple[TaggedExample, ...]
     task_type = Tagging
+    example_type = TaggedExample
 
     @classmethod
     def checked(cls, examples: Iterable[Any], labels: Iterable[object] | None) -> tuple[TaggedExample, ...]:
@@ -164,19 +165,20 @@ class AdaptedTagger(Adapted):
         Raises:
             KshotError: If a sentence or its tags cannot be used.
         """
-        new = check_tagged(sentences, tags)
-        classes = dict.fromkeys((*self.classes, *(label for each in new for label in each.labels)))
-        return self._with((*self.examples, *new), tuple(classes))
+        return self._with((*self.examples, *check_tagged(sentences, tags)))
 
     # -- saving --------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def _restored(cls, learner: "MetaLearner", manifest: Manifest, state: State, tensors: Mapping[str, Tensor]) -> Self:
-        examples = tuple(TaggedExample(tuple(tokens), tuple(tags)) for tokens, tags in manifest.examples)
+    def _restored(
+        cls,
+        learner: "MetaLearner",
+        manifest: Manifest,
+        examples: tuple[Any, ...],
+        state: State,
+        tensors: Mapping[str, Tensor],
+    ) -> Self:
         return cls(learner, manifest.classes, examples, manifest.temperature, state, tensors.get("support.vectors"))
-
-    def _pairs(self) -> tuple[tuple[Any, Any], ...]:
-        return tuple((each.tokens, each.tags) for each in self.examples)
 
 
 def _spaced(words: Sequence[str]) -> tuple[str, list[tuple[str, int, int]]]:

@@ -35,6 +35,7 @@ class AdaptedTranslator(AdaptedWriter):
 
     examples: tuple[SentencePair, ...]
     task_type = Translation
+    example_type = SentencePair
 
     @classmethod
     def checked(cls, examples: Iterable[Any], labels: Iterable[object] | None) -> tuple[SentencePair, ...]:
@@ -84,13 +85,4 @@ class AdaptedTranslator(AdaptedWriter):
         Raises:
             KshotError: If they cannot be used.
         """
-        return self._with((*self.examples, *check_pairs(sources, targets)), ())
-
-    # -- saving --------------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def _example(cls, given: Any, made: Any) -> SentencePair:
-        return SentencePair(given, made)
-
-    def _pairs(self) -> tuple[tuple[Any, Any], ...]:
-        return tuple((each.source, each.target) for each in self.examples)
+        return self._with((*self.examples, *check_pairs(sources, targets)))

@@ -66,11 +66,6 @@ class AdaptedWriter(Adapted):
             KshotError: If a part of one would be lost.
         """
 
-    @classmethod
-    @abstractmethod
-    def _example(cls, given: Any, made: Any) -> Any:
-        """An example of a pair that `_pairs` gave."""
-
     def _write(self, sources: Sequence[str], *, beam: int | None, length_penalty: float | None) -> Iterator[Written]:
         """Makes a text of each.
 
@@ -99,6 +94,12 @@ class AdaptedWriter(Adapted):
         return task
 
     @classmethod
-    def _restored(cls, learner: "MetaLearner", manifest: Manifest, state: State, tensors: Mapping[str, Tensor]) -> Self:
-        examples = tuple(cls._example(given, made) for given, made in manifest.examples)
+    def _restored(
+        cls,
+        learner: "MetaLearner",
+        manifest: Manifest,
+        examples: tuple[Any, ...],
+        state: State,
+        tensors: Mapping[str, Tensor],
+    ) -> Self:
         return cls(learner, (), examples, manifest.temperature, state, tensors.get("support.vectors"))

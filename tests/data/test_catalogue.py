@@ -11,8 +11,9 @@ import pytest
 from kshot.data import catalogue
 from kshot.data.catalogue import DOMAINS, list_datasets, load_dataset, mark_entities
 from kshot.data.checks import check, check_splits
-from kshot.data.dataset import PARTS, TaggedDataset
+from kshot.data.dataset import PARTS, TaggedDataset, UtteranceDataset
 from kshot.data.entries import CATALOGUE
+from kshot.data.examples import INTENT, Utterance, names_of
 from kshot.data.normal import normalise
 from kshot.data.tags import first_problem
 from kshot.errors import KshotError
@@ -130,6 +131,55 @@ def test_a_new_domain_is_learned_from_its_train_sentences_and_judged_by_its_test
         assert {each.part for each in episode.support} == {"train"}
         assert {each.part for each in episode.query} == {"test"}
         assert len({each.task for each in (*episode.support, *episode.query)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "domains", "turns"),
+    [
+        ("sgd", None, [12, 2, 3], [7893, 682, 1847]),
+        ("snips", None, [5, 1, 1], [3983, 792, 824]),
+        ("snips", "07", [5, 1, 1], [3969, 824, 806]),
+    ],
+)
+def test_dialogues_are_tasks_by_domain(name: str, split: str | None, domains: list[int], turns: list[int]) -> None:
+    if FOUND[name] is None:
+        pytest.skip(f"the data set {name} is not on this machine (set KSHOT_DATA)")
+    dataset = load_dataset(name, split=split)
+    assert isinstance(dataset, UtteranceDataset)
+    assert [len({each.task for each in dataset.part(part)}) for part in PARTS] == domains
+    assert [len(dataset.part(part)) for part in PARTS] == turns
+    assert (dataset.unit, CATALOGUE[name].task_kind) == ("tasks", "understanding")
+    assert [finding for finding in check_splits(dataset) if finding.severity == "error"] == []
+    for each in (each for part in PARTS for each in dataset.part(part)):
+        assert len(each.sentence.spans) == len(each.spans)  # every slot begins and ends with a word
+    for episode in dataset.sampler("test", way="all", shot=5, query=20, seed=0, n_episodes=20):
+        intents = Counter(each.intent for each in episode.support if isinstance(each, Utterance))
+        assert set(intents.values()) == {5}
+        assert set(intents) == set(names_of(INTENT, episode.classes))
+        assert {each.part for each in episode.support} == {"train"}
+        assert {each.part for each in episode.query} == {"test"}
+
+
+@needs("sgd")
+def test_the_new_domains_of_sgd_are_alarms_banks_and_calendars_and_a_goodbye_is_an_intent() -> None:
+    dataset = load_dataset("sgd")
+    assert {each.task for each in dataset.test} == {"Alarm", "Banks", "Calendar"}
+    assert "intent:NONE" in dataset.classes("test")
+    goodbye = next(each for each in dataset.test if each.text == "No, that's all i need.")
+    assert (goodbye.intent, goodbye.spans, len(goodbye.history)) == ("NONE", (), 8)
+    assert goodbye.history[0].text == "Can you show me my set alarms please?"
+
+
+@needs("snips")
+def test_every_request_of_snips_is_new_once() -> None:
+    found = [load_dataset("snips", split=split) for split in CATALOGUE["snips"].splits]
+    assert len({each.task for dataset in found for each in dataset.test}) == 7
+    request = next(each for each in found[0].test if each.text == "Add this tune to my Dinnertime Acoustics list")
+    assert [(request.text[each.start : each.end], each.label) for each in request.spans] == [
+        ("tune", "music_item"),
+        ("my", "playlist_owner"),
+        ("Dinnertime Acoustics", "playlist"),
+    ]
 
 
 @needs("fewnerd_inter")

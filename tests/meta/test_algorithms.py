@@ -15,6 +15,7 @@ from kshot.models.lora import add_lora
 from kshot.tasks.classification import Classification
 from kshot.tasks.tagging import Tagging
 from kshot.tasks.translation import Translation
+from kshot.tasks.understanding import Understanding
 from toy import scratch, seq2seq
 
 
@@ -151,6 +152,27 @@ def test_presets_are_their_papers() -> None:
     own = dict(meta_sgd.encoder.named_parameters())
     for name in meta_sgd.moves:
         assert meta_sgd.inner.rates[f"encoder.{name}".replace(".", "/")].shape == own[name].shape
+
+
+# -- a head for each group ---------------------------------------------------------------------------------------------
+
+
+def test_one_group_of_a_task_may_have_another_head() -> None:
+    settings = AlgorithmSettings(
+        name="nearest-neighbour", heads={"intent": {"kind": "ridge", "scale": 3.0}, "tag": {"scale": 7.0}}
+    )
+    made = build_learner(settings, scratch("cnn"), Understanding())
+    assert type(made.heads["intent"]).__name__ == "Ridge"
+    assert made.heads["intent"].settings.scale == 3.0
+    assert type(made.heads["tag"]).__name__ == "Nearest"
+    assert made.heads["tag"].settings.scale == 7.0
+    with pytest.raises(KshotError) as caught:
+        build_learner(
+            AlgorithmSettings(name="ridge", heads={"intent": {"kind": "ridges"}}), scratch("cnn"), Understanding()
+        )
+    assert str(caught.value).startswith(
+        'There is no head "ridges" for intent. Did you mean "ridge"? Known: prototypes, '
+    )
 
 
 # -- open labels -------------------------------------------------------------------------------------------------------

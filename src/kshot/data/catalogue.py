@@ -4,20 +4,31 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from kshot.data.dataset import PARTS, Dataset, PairDataset, ReplyDataset, TaggedDataset, TextDataset, Unit
-from kshot.data.dialogue import Turn, speaker_of
+from kshot.data.dataset import (
+    PARTS,
+    Dataset,
+    PairDataset,
+    ReplyDataset,
+    TaggedDataset,
+    TextDataset,
+    Unit,
+    UtteranceDataset,
+)
+from kshot.data.dialogue import SPEAKERS, USER, Turn, speaker_of
 from kshot.data.download import Fetch, content_digest, download, fetch_url
 from kshot.data.entries import AND_SYNTHETIC, CATALOGUE, INTO_ENGLISH, PERSONS, Entry
-from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample
+from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample, Utterance
 from kshot.data.local import load_path
 from kshot.data.readers import read_rows
 from kshot.data.replies import replies_of, with_candidates
+from kshot.data.tags import Span, spans_of
+from kshot.data.words import split_words
 from kshot.errors import KshotError, did_you_mean
 
 Fields = Mapping[str, object]
@@ -451,6 +462,66 @@ def _load_domains(entry: Entry, split: str, data_dir: Path | None, fetch: Fetch)
     )
 
 
+def _load_utterances(folder: Path, entry: Entry, split: str) -> UtteranceDataset:
+    """Each domain is a task: its train rows to learn from, its test rows to be judged by.
+
+    The split of SGD is in a file of its own; a file of SNIPS has all seven.
+    """
+    name = "domains" if entry.name == "sgd" else "leave_one_out"
+    content = _split(entry, folder, name)
+    domains = content if entry.name == "sgd" else content[split]
+    assert isinstance(domains, dict)
+    made = {
+        part: tuple(
+            utterance
+            for domain in _names(domains[part])
+            for of in ("train", "test")
+            for row in _rows(entry, folder, f"{domain}/{of}.jsonl")
+            for utterance in (_turns(row, domain, of) if "turns" in row else _request(row, domain, of))
+        )
+        for part in PARTS
+    }
+    return UtteranceDataset(
+        f"{entry.name}/{split}", made["train"], made["valid"], made["test"], entry.unit, entry.licence, entry.source
+    )
+
+
+def _turns(row: Fields, task: str, part: str) -> Iterator[Utterance]:
+    """The turns of the user of a dialogue. "NONE" is an intent as others are: that of a goodbye."""
+    said: list[Turn] = []
+    for turn in _objects(row["turns"]):
+        speaker, text = SPEAKERS[str(turn["speaker"])], str(turn["text"])
+        if speaker == USER:
+            slots = tuple(sorted(_slot(each) for each in _objects(turn["slots"])))
+            yield Utterance(text, str(turn["intent"]), slots, tuple(said), task, part)
+        said.append(Turn(speaker, text))
+
+
+def _request(row: Fields, task: str, part: str) -> Iterator[Utterance]:
+    """A request of SNIPS, unless words are missing a space, so that a slot ends within one: four of 6,293."""
+    text, places, end = str(row["text"]), [], 0
+    for token in _texts(row["tokens"]):
+        start = text.index(token, end)
+        end = start + len(token)
+        places.append((start, end))
+    slots = [Span(places[span.start][0], places[span.end - 1][1], span.label) for span in spans_of(_texts(row["tags"]))]
+    words = split_words(text)
+    starts, ends = {start for _, start, _ in words}, {end for _, _, end in words}
+    if all(each.start in starts and each.end in ends for each in slots):
+        yield Utterance(text, str(row["intent"]), tuple(slots), (), task, part)
+
+
+def _objects(value: object) -> list[Fields]:
+    return list(value) if isinstance(value, list) else []
+
+
+def _slot(row: Fields) -> Span:
+    start, end = row["start"], row["end"]
+    assert isinstance(start, int)
+    assert isinstance(end, int)
+    return Span(start, end, str(row["slot"]))
+
+
 def _domains() -> list[str]:
     return [domain for domains in DOMAINS.values() for domain in domains]
 
@@ -482,6 +553,7 @@ _LOADERS: Mapping[str, Callable[[Path, Entry, str], Dataset]] = MappingProxyType
         "fewrel": _load_fewrel,
         **{name: _load_tagged for name, entry in CATALOGUE.items() if entry.task_kind == "tagging"},
         **{name: _load_pairs for name, entry in CATALOGUE.items() if entry.task_kind == "translation"},
+        **{name: _load_utterances for name, entry in CATALOGUE.items() if entry.task_kind == "understanding"},
         **{name: _load_replies for name, entry in CATALOGUE.items() if entry.task_kind == "responding"},
     }
 )

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Literal
 
 from kshot.data.dataset import PARTS, Dataset, TaggedDataset, Unit
-from kshot.data.examples import Example, TaggedExample, TextExample
+from kshot.data.examples import Example, TaggedExample, TextExample, Utterance
 from kshot.data.normal import normalise
 from kshot.data.tags import OUTSIDE
 
@@ -39,7 +39,8 @@ def check(examples: Iterable[Example], *, min_examples: int = MIN_EXAMPLES, task
     """Finds what may be wrong with examples, worst first.
 
     Args:
-        examples: Labelled texts, or tagged sentences.
+        examples: Labelled texts, tagged sentences, or utterances, which are both: after what was said before they have
+            an intent, and their words are tagged by slots.
         min_examples: How many different texts a class should have, or how many mentions a type.
         tasks: Whether each named task is a world of its own, so that the same text may have another label in another
             task.
@@ -54,6 +55,10 @@ def check(examples: Iterable[Example], *, min_examples: int = MIN_EXAMPLES, task
         return [Finding("error", "There are no examples.")]
     tagged = [example for example in examples if isinstance(example, TaggedExample)]
     texts = [example for example in examples if isinstance(example, TextExample)]
+    for each in examples:
+        if isinstance(each, Utterance):
+            texts.append(TextExample("\n".join(each.texts), each.intent, each.task))
+            tagged.append(each.sentence)
     findings = [
         *(_check_texts(texts, min_examples, tasks) if texts else []),
         *(_check_tagged(tagged, min_examples, tasks) if tagged else []),

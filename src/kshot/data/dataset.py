@@ -9,12 +9,13 @@ from kshot.data.augment import build_augmentation
 from kshot.data.augment_pairs import PairAugmentations
 from kshot.data.augment_sentences import SentenceAugmentations
 from kshot.data.draws import Count, Sampler
-from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample
+from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample, Utterance
 from kshot.data.pairs import PairSampler
 from kshot.data.pieces import EpisodeAugmentation, PieceSampler
 from kshot.data.replies import ReplySampler
 from kshot.data.sampler import EpisodeSampler
 from kshot.data.sentences import SentenceSampler
+from kshot.data.utterance_sampler import UtteranceSampler
 from kshot.errors import KshotError, did_you_mean
 
 Unit = Literal["classes", "tasks", "examples"]
@@ -93,7 +94,8 @@ class Dataset(ABC):
     def shot_counts(self) -> str:
         """What the shots of an episode are.
 
-        ``examples`` or ``mentions`` of a class; or, of the whole task, ``sentences``, ``pairs`` or ``dialogues``.
+        ``examples`` or ``mentions`` of a class, ``turns`` of an intent; or, of the whole task, ``sentences``,
+        ``pairs`` or ``dialogues``.
         """
         return "examples"
 
@@ -306,3 +308,46 @@ class ReplyDataset(PieceDataset):
     @property
     def shot_counts(self) -> str:
         return "dialogues"
+
+
+@dataclass(frozen=True)
+class UtteranceDataset(Dataset):
+    """Turns of users with intents and slots. Each task is a domain; the parts have different ones."""
+
+    train: tuple[Utterance, ...]
+    valid: tuple[Utterance, ...]
+    test: tuple[Utterance, ...]
+
+    @property
+    def shot_counts(self) -> str:
+        return "turns"
+
+    @property
+    def usual_way(self) -> Count:
+        return "all"
+
+    def sampler(
+        self,
+        part: str,
+        *,
+        way: Count,
+        shot: Count,
+        query: Count,
+        seed: int,
+        n_episodes: int,
+        skip_small: bool = False,
+        augment: Sequence[str] = (),
+    ) -> UtteranceSampler:
+        if augment:
+            raise KshotError("training.augment changes texts, and would part slots from their places; leave it out.")
+        examples, query_examples = self.pools(part)
+        return UtteranceSampler(
+            examples,
+            way=way,
+            shot=shot,
+            query=query,
+            seed=seed,
+            n_episodes=n_episodes,
+            query_examples=query_examples,
+            skip_small=skip_small,
+        )

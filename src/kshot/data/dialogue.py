@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from kshot.data.files import TABLE_SUFFIXES, Row, first_row, kind_of, read_rows, show_value, suffix_of, text_of
-from kshot.errors import KshotError, did_you_mean, several
+from kshot.errors import KshotError, KshotNotice, did_you_mean, several
 
 Speaker = Literal["user", "system"]
 """Who speaks: the one that is to be understood and answered, or the one that answers."""
@@ -108,10 +108,11 @@ def read_dialogues(path: str | Path, *, of: Speaker) -> list[Dialogue]:
     rows = read_rows(path)
     if not rows:
         raise KshotError(f"{path} has no dialogues; add at least one.")
-    return [_dialogue(path, row, of) for row in rows]
+    return [dialogue_of(path, row, of=of) for row in rows]
 
 
-def _dialogue(path: Path, row: Row, of: Speaker) -> Dialogue:
+def dialogue_of(path: Path, row: Row, *, of: Speaker) -> Dialogue:
+    """The dialogue in a row; see `read_dialogues`."""
     if TURNS_FIELD not in row.fields:
         raise KshotError(f'{path}, {row.place}: the dialogue has no field "{TURNS_FIELD}"; write {{"turns": [...]}}.')
     turns = read_turns(path, row, TURNS_FIELD)
@@ -216,7 +217,7 @@ def newest(history: Sequence[Turn], room: int, length: Callable[[Turn], int]) ->
     return tuple(history[first:])
 
 
-class HistoryCut(UserWarning):
+class HistoryCut(KshotNotice):
     """A history is longer than what is read of it."""
 
 

@@ -20,7 +20,8 @@ class Entry:
         n_classes: The number of its classes.
         licence: The licence of the data.
         source: The address that it comes from.
-        task_kind: The kind of task that it is for, `classification`, `tagging`, `translation` or `responding`.
+        task_kind: The kind of task that it is for, `classification`, `tagging`, `translation`, `understanding` or
+            `responding`.
         splits: The names of its splits; the first is taken unless another is asked for.
         found: The folder where it is on this machine, or None.
         checksums: The SHA-256 of each file's content (see `content_digest`); a file that differs is refused.
@@ -377,6 +378,80 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
                     "eng-kin/train.jsonl": "25519ead037e666bb3f9c7badbb7825ddee72fce18e0ab7911bc4b5597196505",
                     "eng-kin/test.jsonl": "f2dea830ac8f917a10b7f24ce5a848b5f43c372484d4c42b15defedf4f4f8a74",
                     "splits/pairs.json": "c8581f09afe60da2381c717f501874936d6b163cef1caba289e20d3c6c96bed3",
+                },
+            ),
+            Entry(
+                name="sgd",
+                title="turns of users in dialogues with assistants, 17 domains (a part of Schema-Guided Dialogue)",
+                unit="tasks",
+                n_classes=110,
+                licence="CC BY-SA 4.0",
+                source="https://github.com/google-research-datasets/dstc8-schema-guided-dialogue",
+                splits=("domains",),
+                task_kind="understanding",
+                checksums={
+                    "Restaurants/train.jsonl": "23b133714b39b5071b7769c0501c340d181c9438c9fb493ba1d2ef3423da88c4",
+                    "Restaurants/test.jsonl": "cb61be04a7f6789c6e24f072d2b8628fd32431d2be47b07a6c197fbf895ed063",
+                    "Media/train.jsonl": "9ed4e5567c490957f2f323cf065b5589398b35775cb4c9655133314cd138803a",
+                    "Media/test.jsonl": "f878be7f4ec69172e0328b042b66a4d9e101d7702c371f35b1cab783eafb8c4c",
+                    "Events/train.jsonl": "96f01e4bd8207df183e3f3192602ddd1e8cf04e6734a52eed9158e44e936a950",
+                    "Events/test.jsonl": "f54e1500f07f1d25aff7229696ec1c3b5413c743abbffe0ad87d2057fd0031e1",
+                    "Music/train.jsonl": "8d99450b86e810db6df8a6ad78f727bf4b38d2c380384febd43170820026616e",
+                    "Music/test.jsonl": "3f0e15f406a6127a34fc05095dbd781d7cdddac8ac3b6a4fcabddd52a1ff81fb",
+                    "Movies/train.jsonl": "209672ec4af2054b3229d59713f8ba0728508529d0dca9057ba0971bbc00db85",
+                    "Movies/test.jsonl": "66ac4b60ddbd3520c9976201c3f35c953a6558bebe337301c609c406c1eebca0",
+                    "Flights/train.jsonl": "4fae8107345382907ccae5e788b59bedf46ec8e3fbc9b43366d8f845ab4b6665",
+                    "Flights/test.jsonl": "c070905147385561167097cbadac406705ed0b6fc661f07ebbfa5ed020213358",
+                    "RideSharing/train.jsonl": "0d3b2fbeafad05a77f7b62aca033ecfa6f1dc865bcc31f6dcf0e2b853f46f2bd",
+                    "RideSharing/test.jsonl": "0f76b33939d1c913bfc201d3d8bcd8a979918ac8722a8e6fe948d683fbc59ac9",
+                    "RentalCars/train.jsonl": "87aca5e9b6f7f137b06a1fea2572095bfd1daf9d65b6196be1bf45789c3cb68f",
+                    "RentalCars/test.jsonl": "4ee126229ca2a26fb71ae5a2a64bd14d8d45bb68ce38b2d78bae83a164bfe1b7",
+                    "Buses/train.jsonl": "2abb0c142c5a2d9864cd348ed08db2df36f63bc7c1432461d89c675c71035417",
+                    "Buses/test.jsonl": "fa5827a3f2d988c20541953b97d61c378014a958792fdd57dd1ae523a9727eb2",
+                    "Hotels/train.jsonl": "ba04159ed9c9c4897d7d5cdd8e76fcd0977a2869fd415b3e548631c5b951ed5d",
+                    "Hotels/test.jsonl": "a70aa9d829a01b56038b3c9986d2c302eb94aea7a8bdbca8bea5fa74392d8a99",
+                    "Services/train.jsonl": "54fd400c61074a94abf3243884e0aee433ae34d16489d8dc1deec57fb2866497",
+                    "Services/test.jsonl": "dce8dbf34f30ab192098dc7c723136c466a908ff106dcb47df731e2116d46d04",
+                    "Homes/train.jsonl": "4a7641a73e12268fb0058e39be3f817435bc31099e216c12fa53342f545b45df",
+                    "Homes/test.jsonl": "2e8f2c3ad7c73af61f2a75466d73fc787d1c8ae74d54b8fa9142a1f6acb7d907",
+                    "Travel/train.jsonl": "506cb63a31963ee33024cbbcbdc0437ca8cebdcc5b83b4ed1887d30b3f703866",
+                    "Travel/test.jsonl": "887ba43d93ab0cd7e9834f1bc1ad5a39cf5244da6884e68c65d5523093f5ea8e",
+                    "Weather/train.jsonl": "649f71f07be5e54ca0dffb050669a0512726d0c8bc26602d86c4bf1cc5e660a1",
+                    "Weather/test.jsonl": "77b09cbac6b89e0d4f2c996ee9853eb46d553498ccb5a88fda1aa82d7470771e",
+                    "Alarm/train.jsonl": "4e4de3280fe430946d34bcab5e19536c65116d23800736c0566c2fc60b176ad3",
+                    "Alarm/test.jsonl": "1a150ba532332c6320ba7e82c320c84c455481f18b1e87d578699a82017e7403",
+                    "Banks/train.jsonl": "0b6ad6bdd1b362df00bf66c4dab024e0bf6a15a8b2a428912147f95d6bab0ac7",
+                    "Banks/test.jsonl": "67bbc5f950d9dbaa5510fbb75a2954e871ccc43e4d917088ca055465a8b556c0",
+                    "Calendar/train.jsonl": "2f4e3df6366e91992c7a3daee88e1029fe0764b2fbbb08f97c7159b00fb88380",
+                    "Calendar/test.jsonl": "01d305c2bedccff19dc866c6f2f421623a703f812e97545f54d34568bd073a98",
+                    "splits/domains.json": "86d4fd0be86f99e02b4f7703ae2de829029bd7420a50d78bd9abc7a7214791a1",
+                },
+            ),
+            Entry(
+                name="snips",
+                title="requests to a voice assistant, 7 intents, each a domain with slots of its own (a part of SNIPS)",
+                unit="tasks",
+                n_classes=46,
+                licence="CC0-1.0",
+                source="https://github.com/sonos/nlu-benchmark",
+                splits=("01", "02", "03", "04", "05", "06", "07"),
+                task_kind="understanding",
+                checksums={
+                    "AddToPlaylist/train.jsonl": "89820bd01a864fa6578d3bc46a3dd5396f9e5b0edfa86a06ad6f0e1fdcfff254",
+                    "AddToPlaylist/test.jsonl": "f5f862807abcffc5ae796b0afefc3cbd4d529551a9f3e761b818fae3c5343fa0",
+                    "BookRestaurant/train.jsonl": "3e1737aee723c3b076e48c128b00835483b0d014e40131317cff039af67f1966",
+                    "BookRestaurant/test.jsonl": "6fcd120f6f99ffd945a48b736883c2cc9bab14a4cb7baa7c7279b35e4c307074",
+                    "GetWeather/train.jsonl": "b9f4444f5bc6db898cea2da4e352c977fca648f44583969d9a8c473838a725e4",
+                    "GetWeather/test.jsonl": "befbbca8305751e761828d7c97655de54185260c5f462105da4b3fccdc66fdb4",
+                    "PlayMusic/train.jsonl": "ef0e64c95ab139a606fe5913140fdea9a9a93012b18333f61b9476288b055c9b",
+                    "PlayMusic/test.jsonl": "0656ee09b89052f6b07576c42156526bc72900c1d4064a115026cfde710fdad6",
+                    "RateBook/train.jsonl": "43c77eeea4c48278fc189d07505c8401829aeef4f57b01986557982c8bdb5164",
+                    "RateBook/test.jsonl": "0ed640d62f0c7608ea0ff203724be772b42f35dfbd28e169f3b46177543652df",
+                    "SearchCreativeWork/train.jsonl": "260c5c3d4d9725329b18da539196ba32d505f8e347e0ec84006b51245de745ba",  # noqa: E501
+                    "SearchCreativeWork/test.jsonl": "e18799ebd4ee61fdf4cac16757c2cd3f815f35b1a707f9949c4a8741c8e552c6",
+                    "SearchScreeningEvent/train.jsonl": "872b9de19a267e1e886903b414835098436d727d3bfc5a6d41d7943d83d9327e",  # noqa: E501
+                    "SearchScreeningEvent/test.jsonl": "ab9990cebf77b3e56f8a693fc3ab86adb5abcf36910d30cd8865e510b9f85145",  # noqa: E501
+                    "splits/leave_one_out.json": "f892a99a7e67947b9b828948086c62e2c27939e5428ffb3e7a41211735da92c9",
                 },
             ),
             Entry(

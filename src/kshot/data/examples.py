@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kshot.data.dialogue import History, Turn
-from kshot.data.tags import Span, spans_of
+from kshot.data.tags import Span, spans_of, tags_of
+from kshot.data.words import split_words
 
 
 class Example(Protocol):
@@ -127,6 +128,61 @@ class SentencePair:
     def labels(self) -> tuple[str, ...]:
         """None: a translation is not of a class."""
         return ()
+
+
+INTENT, SLOT = "intent", "slot"
+"""What an utterance has classes of."""
+
+
+def class_of(kind: str, name: str) -> str:
+    """The name of a class among classes of several kinds: `slot:city`."""
+    return f"{kind}:{name}"
+
+
+def names_of(kind: str, classes: Iterable[str]) -> tuple[str, ...]:
+    """The names of the classes of one kind, in their order."""
+    return tuple(name.partition(":")[2] for name in classes if name.startswith(f"{kind}:"))
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What a user says in a dialogue: what for, and with which details.
+
+    Attributes:
+        text: What is said.
+        intent: What for.
+        spans: Where in it the slots stand, in characters, each from the first of a word to the last of one.
+        history: What was said before, the oldest first.
+        task: As in `TextExample`: the domain.
+        part: As in `TextExample`.
+    """
+
+    text: str
+    intent: str
+    spans: tuple[Span, ...] = ()
+    history: History = ()
+    task: str = ""
+    part: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What was said before, and the utterance."""
+        return (*(turn.text for turn in self.history), self.text)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its intent and the slots that it fills, each once, such as `intent:AddAlarm` and `slot:time`."""
+        slots = dict.fromkeys(span.label for span in self.spans)
+        return (class_of(INTENT, self.intent), *(class_of(SLOT, name) for name in slots))
+
+    @property
+    def sentence(self) -> TaggedExample:
+        """The words of the utterance alone, its slots as entities."""
+        words = split_words(self.text)
+        first = {start: number for number, (_, start, _) in enumerate(words)}
+        last = {end: number for number, (_, _, end) in enumerate(words)}
+        spans = [Span(first[each.start], last[each.end] + 1, each.label) for each in self.spans]
+        return TaggedExample(tuple(word for word, _, _ in words), tags_of(spans, len(words)), self.task, self.part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from kshot.data.dataset import PARTS, Dataset, PairDataset, ReplyDataset, TaggedDataset, TextDataset, Unit
+from kshot.data.dataset import (
+    PARTS,
+    Dataset,
+    PairDataset,
+    ReplyDataset,
+    TaggedDataset,
+    TextDataset,
+    Unit,
+    UtteranceDataset,
+)
 from kshot.data.dialogue import is_dialogues
-from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample
+from kshot.data.examples import Example, Reply, SentencePair, TaggedExample, TextExample, Utterance
 from kshot.data.files import TABLE_SUFFIXES, suffix_of
 from kshot.data.normal import normalise
 from kshot.data.pairs import is_pairs, read_pairs
 from kshot.data.readers import read_examples
 from kshot.data.replies import read_replies, with_candidates
 from kshot.data.tagged import COLUMN_SUFFIXES, is_tagged, read_tagged
+from kshot.data.utterances import is_utterances, read_utterances
 from kshot.errors import KshotError, did_you_mean
 
-E = TypeVar("E", TextExample, TaggedExample, SentencePair, Reply)
+E = TypeVar("E", TextExample, TaggedExample, SentencePair, Utterance, Reply)
 D = TypeVar("D", bound=Dataset)
 
 PART_NAMES = {
@@ -39,15 +49,15 @@ MIN_PER_PART = 2
 
 
 def load_path(path: Path, unit: Unit | None = None) -> Dataset:
-    """Loads a file, or a folder with a file for each part: texts, tagged sentences, sentence pairs or dialogues.
+    """Loads a file, or a folder with a file for each part: texts, tagged sentences, sentence pairs, turns or dialogues.
 
     - A folder has `train`, `valid` (or `dev`, `val`, `validation`) and `test`, each in a format of `read_examples`, of
-      `read_tagged`, of `read_pairs` or of `read_replies`; one may be missing.
+      `read_tagged`, of `read_pairs`, of `read_utterances` or of `read_replies`; one may be missing.
     - A file whose rows have a field `part` (or `split`) with these names is split by it.
     - Any other file is split by whole classes, 60/20/20, or by whole tasks for unit ``tasks``, or each class by example
-      for unit ``examples``. Tagged sentences and sentence pairs are split by whole tasks where they have several, or
-      else one by one. The split depends on the names (or texts) alone, so it stays when rows are put in another order;
-      `Dataset.source` says how it was made.
+      for unit ``examples``. Tagged sentences, sentence pairs and utterances are split by whole tasks where they have
+      several, or else one by one. The split depends on the names (or texts) alone, so it stays when rows are put in
+      another order; `Dataset.source` says how it was made.
 
     Args:
         path: The file or folder.
@@ -64,7 +74,15 @@ def load_path(path: Path, unit: Unit | None = None) -> Dataset:
     pairs = [file for file in files.values() if is_pairs(file)]
     if pairs:
         _refuse_other(path, files, pairs, "sentence pairs", "give that one a source and a target")
-        return _pair_dataset(path, _read(files, read_pairs), unit, made)
+        return _by_task(
+            PairDataset, "sentence pairs, which are of no class", path, _read(files, read_pairs), unit, made
+        )
+    utterances = [file for file in files.values() if is_utterances(file)]
+    if utterances:
+        _refuse_other(path, files, utterances, "turns with slots", "give those of that one an intent and slots")
+        return _by_task(
+            UtteranceDataset, "turns, each of several classes", path, _read(files, read_utterances), unit, made
+        )
     dialogues = [file for file in files.values() if is_dialogues(file)]
     if dialogues:
         _refuse_other(path, files, dialogues, "dialogues", "give that one turns")
@@ -84,13 +102,13 @@ def _refuse_other(path: Path, files: Mapping[str, Path], kept: Sequence[Path], w
         )
 
 
-def _pair_dataset(path: Path, examples: list[SentencePair], unit: Unit | None, made: str) -> PairDataset:
-    """Whole tasks in each part where there are several, or else a split by pair."""
+def _by_task(kind: Callable[..., D], what: str, path: Path, examples: list[E], unit: Unit | None, made: str) -> D:
+    """Whole tasks in each part where there are several, or else a split one by one."""
     tasks = {example.task for example in examples}
     found: Unit = unit or ("tasks" if len(tasks) > 1 and "" not in tasks else "examples")
     if found == "classes":
-        raise KshotError(f'{path} has sentence pairs, which are of no class; use unit "tasks" or "examples".')
-    return _in_parts(PairDataset, path, examples, found, made)
+        raise KshotError(f'{path} has {what}; use unit "tasks" or "examples".')
+    return _in_parts(kind, path, examples, found, made)
 
 
 def _reply_dataset(path: Path, examples: list[Reply], unit: Unit | None, made: str) -> ReplyDataset:
@@ -233,7 +251,7 @@ def _split(path: Path, examples: Sequence[E], unit: Unit) -> tuple[list[E], str]
     return [replace(each, part=shares[each.task if unit == "tasks" else _group_of(each)]) for each in examples], made
 
 
-def _group_of(example: TextExample | TaggedExample | SentencePair | Reply) -> str:
+def _group_of(example: Example) -> str:
     """What is split as one: a class; all sentences alike, because one may show several types, or none."""
     return example.label if isinstance(example, TextExample) else ""
 

@@ -26,6 +26,7 @@ from kshot.data.files import (
     text_of,
 )
 from kshot.data.tagged import is_tagged, read_tagged
+from kshot.data.utterances import is_utterances, read_utterances
 from kshot.errors import KshotError
 
 __all__ = [
@@ -36,11 +37,13 @@ __all__ = [
     "check",
     "check_splits",
     "is_tagged",
+    "is_utterances",
     "read_examples",
     "read_hf",
     "read_rows",
     "read_tagged",
     "read_texts",
+    "read_utterances",
 ]
 
 

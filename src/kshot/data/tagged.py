@@ -11,9 +11,8 @@ Each may be compressed (`.jsonl.gz`).
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -39,9 +38,9 @@ from kshot.data.files import (
     value_of,
     whole_characters,
 )
+from kshot.data.marks import SPAN, on_words, read_span, words_of
 from kshot.data.tags import OUTSIDE, Span, as_bio, first_problem, tags_of
-from kshot.data.words import split_words
-from kshot.errors import KshotError, did_you_mean, several
+from kshot.errors import KshotError, several
 
 Scheme = Literal["bio", "io"]
 """How tags mark entities: ``bio`` is IOB2; ``io`` is IO or the older IOB1, where an entity may begin with ``I-``."""
@@ -52,9 +51,6 @@ SPAN_FIELDS = ("spans", "entities")
 
 COLUMN_SUFFIXES = (".conll", ".bio", ".iob", ".iob2")
 TAGGED_SUFFIXES = (".jsonl", ".json", *COLUMN_SUFFIXES, ".tsv", ".txt")
-
-_SPAN_KEYS = ("start", "end", "label")
-_WRITTEN_KEYS = ("text", "confidence")  # as `kshot predict` writes them: predictions that were put right can be learned
 
 _INLINE = re.compile(
     r"""\\(?P<escaped>[\[\]()\\])
@@ -251,82 +247,13 @@ def _from_spans(path: Path, row: Row, text_field: str, span_field: str) -> tuple
             'write [{"start": ..., "end": ..., "label": ...}].'
         )
     where = f"{path}, {row.place}"
-    return _cut(where, text, [_span(where, row, text, value, number) for number, value in enumerate(spans, 1)])
+    return _tagged(where, text, [read_span(where, text, value, number, SPAN) for number, value in enumerate(spans, 1)])
 
 
-def _span(where: str, row: Row, text: str, value: object, number: int) -> Span:
-    """A span of characters."""
-    if not isinstance(value, Mapping):
-        raise KshotError(
-            f"{where}: span {number} is {kind_of(value)} ({show_value(value)}), not an object; write "
-            '{"start": ..., "end": ..., "label": ...}.'
-        )
-    for key in value:
-        if key not in (*_SPAN_KEYS, *_WRITTEN_KEYS):
-            raise KshotError(
-                f'{where}: span {number} has a field "{shorten(key)}" that kshot does not know; the fields of a span '
-                f"are start, end and label.{did_you_mean(key, _SPAN_KEYS)}"
-            )
-    for key in _SPAN_KEYS:
-        if key not in value:
-            raise KshotError(f'{where}: span {number} has no field "{key}"; a span has start, end and label.')
-    start, end = (_character(where, number, key, value[key]) for key in ("start", "end"))
-    if not 0 <= start < end <= len(text):
-        raise KshotError(
-            f"{where}: span {number} goes from {start} to {end}, but the text has {several(len(text), 'character')}; "
-            "start is the first character from 0, and end is one past the last."
-        )
-    label = name_of(Path(where.rpartition(", ")[0]), Row(f"{row.place}, span {number}", value), "label")
-    written = value.get("text")
-    if written is not None and written != text[start:end]:
-        raise KshotError(
-            f"{where}: span {number} says that it is {show_value(written)}, but from {start} to {end} stands "
-            f'"{shorten(text[start:end])}"; put start and end right.'
-        )
-    return Span(start, end, label)
-
-
-def _character(where: str, number: int, key: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise KshotError(
-            f"{where}: the {key} of span {number} is {kind_of(value)} ({show_value(value)}), not a whole number; count "
-            "characters from 0."
-        )
-    return value
-
-
-def _cut(where: str, text: str, spans: Sequence[Span]) -> tuple[list[str], list[str]]:
+def _tagged(where: str, text: str, marks: Sequence[Span]) -> tuple[list[str], list[str]]:
     """The words of a text, and the tags that spans of characters give them."""
-    words = split_words(text)
-    if not words:
-        raise KshotError(f"{where}: the text has no words; write one or take the row out.")
-    first = {start: number for number, (_, start, _) in enumerate(words)}
-    last = {end: number for number, (_, _, end) in enumerate(words)}
-    found = []
-    for span in spans:
-        inside = text[span.start : span.end]
-        start = span.start + len(inside) - len(inside.lstrip())
-        end = span.end - len(inside) + len(inside.rstrip())
-        if start >= end:
-            raise KshotError(
-                f"{where}: the span from {span.start} to {span.end} ({span.label}) holds white space alone; move it to "
-                "a word or take it out."
-            )
-        if start not in first or end not in last:
-            cut = start if start not in first else end
-            word = next((word for word, begin, stop in words if begin < cut < stop), inside)
-            raise KshotError(
-                f'{where}: the span "{shorten(inside.strip())}" ({span.label}) cuts the word "{shorten(word)}"; let it '
-                "begin and end with a word, or give tokens and tags."
-            )
-        found.append((Span(first[start], last[end] + 1, span.label), shorten(inside.strip())))
-    found.sort()
-    for (one, shown), (other, also) in pairwise(found):
-        if other.start < one.end:
-            raise KshotError(
-                f'{where}: the spans "{shown}" ({one.label}) and "{also}" ({other.label}) overlap; keep one of them.'
-            )
-    return [word for word, _, _ in words], list(tags_of([span for span, _ in found], len(words)))
+    words = words_of(where, text)
+    return [word for word, _, _ in words], list(tags_of(on_words(where, text, words, marks, SPAN), len(words)))
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------
@@ -390,8 +317,22 @@ def _annotated(path: Path, content: str) -> Iterator[_Sentence]:
     for number, line in enumerate(content.split("\n"), 1):
         if line.strip():
             where = f"{path}, line {number}"
-            tokens, tags = _cut(where, *_without_annotation(where, line.strip()))
+            tokens, tags = _tagged(where, *_without_annotation(where, line.strip()))
             yield _Sentence(tokens, tags, [f"line {number}"] * len(tokens))
+
+
+def parse_annotated(where: str, line: str) -> TaggedExample:
+    """Makes an example of a text with its entities marked, as `[Aspirin](Chemical)`.
+
+    Args:
+        where: What an error is about.
+        line: The text.
+
+    Raises:
+        KshotError: If it has no words, or a mark cannot be read, cuts a word or overlaps with another.
+    """
+    tokens, tags = _tagged(where, *_without_annotation(where, line))
+    return TaggedExample(tuple(tokens), tuple(tags))
 
 
 def _without_annotation(where: str, line: str) -> tuple[str, list[Span]]:

@@ -8,11 +8,11 @@ OUTSIDE = "O"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """An entity in a sentence.
+    """An entity in a sentence, or a slot in an utterance.
 
     Attributes:
-        start: Its first word.
-        end: One past its last word.
+        start: Its first word; of a slot its first character.
+        end: One past its last word, or character.
         label: Its type.
     """
 

@@ -256,10 +256,16 @@ def _opened(name: str, preset: Algorithm, task: Task) -> Algorithm:
 
 def _head(preset: Algorithm, settings: AlgorithmSettings, group: str, dim: int) -> heads.Head:
     """The head of one group of a task."""
+    own = dict(settings.heads.get(group, {}))
     name, usual = preset.group_heads.get(group, (preset.head, preset.head_settings))
-    settings_type, head_type = HEADS[name]
     changed = {} if group in preset.group_heads else settings.head
-    values = {**usual, **changed, **settings.heads.get(group, {})}
+    kind = own.pop("kind", name)
+    if kind not in HEADS:
+        raise KshotError(
+            f'There is no head "{kind}" for {group}.{did_you_mean(str(kind), HEADS)} Known: {", ".join(HEADS)}.'
+        )
+    settings_type, head_type = HEADS[kind]
+    values = {**usual, **changed, **own} if kind == name else own
     made: heads.Head = head_type(_checked(settings_type, values, f"{settings.name}'s head"), dim)
     return made
 

@@ -40,7 +40,8 @@ class AlgorithmSettings(Settings):
     Attributes:
         name: A key of `ALGORITHMS`.
         head: Settings of the head that replace the preset's.
-        heads: Settings that replace those of the head of one group of the task, such as `boundary`.
+        heads: Settings that replace those of the head of one group of the task, such as `boundary`; `kind` among them
+            takes another head for it, which has its own defaults.
         inner: Settings of the inner loop that replace the preset's.
     """
 

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kshot.artefact import FORMAT, new_folder, read_tensors
+from kshot.artefact import new_folder, read_tensors
 from kshot.errors import KshotError
 from kshot.meta.state import part_of, with_prefix
 
+_FORMAT = 1
 _WEIGHTS, _BEST, _OPTIMISER, _PROGRESS = (
     "weights.safetensors",
     "best.safetensors",
@@ -68,7 +69,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         save_file(_contiguous(checkpoint.weights), draft / _WEIGHTS)
         save_file(_contiguous(checkpoint.best), draft / _BEST)
         save_file(_contiguous(checkpoint.optimiser), draft / _OPTIMISER)
-        written = {"format": FORMAT, **asdict(checkpoint.progress)}
+        written = {"format": _FORMAT, **asdict(checkpoint.progress)}
         (draft / _PROGRESS).write_text(json.dumps(written) + "\n", encoding="utf-8")
     for other in folder.iterdir():
         if other.name != target.name:
@@ -88,9 +89,9 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         written = json.loads((newest / _PROGRESS).read_text(encoding="utf-8"))
         made_by = written.pop("format")
-        if made_by > FORMAT:
+        if made_by > _FORMAT:
             raise KshotError(
-                f"{newest} has format {made_by} and this kshot reads up to {FORMAT}; upgrade it: pip install -U kshot."
+                f"{newest} has format {made_by} and this kshot reads up to {_FORMAT}; upgrade it: pip install -U kshot."
             )
         progress = Progress(**written)
     except (OSError, json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:

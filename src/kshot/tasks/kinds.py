@@ -11,14 +11,17 @@ from kshot.tasks.classification import Classification, ClassificationSettings
 from kshot.tasks.responding import Responding, RespondingSettings
 from kshot.tasks.tagging import Tagging, TaggingSettings
 from kshot.tasks.translation import Translation, TranslationSettings
+from kshot.tasks.understanding import Understanding, UnderstandingSettings
 
 TaskSettings = Annotated[
-    ClassificationSettings | TaggingSettings | TranslationSettings | RespondingSettings, Field(discriminator="kind")
+    ClassificationSettings | TaggingSettings | TranslationSettings | UnderstandingSettings | RespondingSettings,
+    Field(discriminator="kind"),
 ]
 TASKS: dict[str, tuple[Any, Any]] = {
     "classification": (ClassificationSettings, Classification),
     "tagging": (TaggingSettings, Tagging),
     "translation": (TranslationSettings, Translation),
+    "understanding": (UnderstandingSettings, Understanding),
     "responding": (RespondingSettings, Responding),
 }
 
