@@ -9,9 +9,12 @@ from torch import Tensor
 
 from kshot.data.examples import SentencePair
 from kshot.errors import KshotError
+from kshot.meta.algorithms import build_learner
+from kshot.meta.learner import AlgorithmSettings
 from kshot.models.decoders import EncoderDecoder, EncoderDecoderSettings
 from kshot.models.encoder import encode, pad, with_weights
 from kshot.models.scratch import LSTMSettings, TransformerSettings
+from kshot.models.selection import select
 from kshot.models.vocabulary import TokenIds, Vocabulary
 from kshot.tasks.translation import Translation
 from toy import SOURCES, sentence_pairs, seq2seq
@@ -186,3 +189,25 @@ def test_a_whole_text_has_no_vector() -> None:
     with pytest.raises(KshotError) as caught:
         encode(network, *(each[:1] for each in tokens_of(network, PAIRS)[:1]), given=tokens_of(network, PAIRS)[1][:1])
     assert str(caught.value) == "An encoder-decoder has a vector for each position, and none for a whole text."
+
+
+@pytest.mark.parametrize("source", ["transformer", "lstm"])
+def test_two_sides_that_may_move_alone(source: str) -> None:
+    network = network_of(source)
+    names = [name for name, _ in network.named_parameters()]
+    assert select(network, "source") == tuple(name for name in names if name.startswith("source."))
+    assert "source.embedding.weight" in select(network, "source")
+    assert select(network, "decoder") == tuple(name for name in names if name.startswith("decoder."))
+    with pytest.raises(KshotError, match='"source" selects none of the'):
+        select(network.source, "source")
+
+
+def test_a_head_that_stays_while_the_source_side_moves() -> None:
+    network = network_of("transformer")
+    inner = {"moves": "source", "rate": 0.05, "head_rate": 0.0, "test_steps": 5, "hold_out": 0.0}
+    made = build_learner(AlgorithmSettings(name="fine-tuning", inner=inner), network, Translation())
+    state = made.adapt(made.task.collate(PAIRS, (), network.vocabulary, support=True))
+    before = made._start(made.task.collate(PAIRS, (), network.vocabulary, support=True), None)
+    moved = {name for name, tensor in state.items() if not torch.equal(tensor, before[name])}
+    assert moved
+    assert all(name.startswith("encoder.source.") for name in moved)

@@ -132,8 +132,8 @@ def test_an_unknown_word_selects_nothing(word: str) -> None:
     with pytest.raises(KshotError) as caught:
         select(scratch("cnn"), word)
     assert str(caught.value) == (
-        f'"{word}" selects no tensors; choose one of all, none, layers, norm, lora, decoder, or top:N for the last N '
-        "layers."
+        f'"{word}" selects no tensors; choose one of all, none, layers, norm, lora, source, decoder, or top:N for the '
+        "last N layers."
     )
 
 
@@ -143,7 +143,7 @@ def test_a_word_that_finds_nothing(word: str) -> None:
         select(scratch("cnn"), word)
     assert str(caught.value) == (
         f'"{word}" selects none of the 5 tensors of this encoder; '
-        "choose one of all, none, layers, norm, lora, decoder, or top:N for the last N layers."
+        "choose one of all, none, layers, norm, lora, source, decoder, or top:N for the last N layers."
     )
 
 

@@ -148,7 +148,7 @@ def test_saved_and_loaded_it_gives_the_same_bits(folder: Path, tmp_path: Path) -
 
 
 @every_family
-@pytest.mark.parametrize(("moves", "rank"), [("all", 0), ("norm", 0), ("decoder", 0), ("lora", 2)])
+@pytest.mark.parametrize(("moves", "rank"), [("all", 0), ("norm", 0), ("source", 0), ("decoder", 0), ("lora", 2)])
 def test_adapting_lowers_the_loss_and_leaves_the_model_as_it_was(folder: Path, moves: str, rank: int) -> None:
     made = learner(network(folder, lora_rank=rank), moves=moves, test_steps=30, rate=0.003, hold_out=0.0, batch=None)
     before = snapshot(made)

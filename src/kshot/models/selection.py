@@ -6,7 +6,7 @@ from torch import nn
 
 from kshot.errors import KshotError
 
-WORDS = "all, none, layers, norm, lora, decoder, or top:N for the last N layers"
+WORDS = "all, none, layers, norm, lora, source, decoder, or top:N for the last N layers"
 
 
 def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
@@ -15,7 +15,8 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
     Args:
         encoder: The encoder.
         moves: `all`; `none`; `layers`, all but the embeddings; `norm`, its LayerNorm tensors; `lora`, its LoRA
-            matrices; `decoder`, that of an encoder-decoder; `top:N`, its last N layers.
+            matrices; `decoder`, that of an encoder-decoder; `source`, what reads the text that is given to one, token
+            embeddings included (Gu et al. 2018, arXiv:1808.08437, section 5.1); `top:N`, its last N layers.
 
     Raises:
         KshotError: If the word is unknown or selects nothing.
@@ -35,6 +36,9 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
             chosen = [name for name in names if name.endswith((".lora_a", ".lora_b"))]
         case ["decoder"]:
             chosen = [name for name in names if "decoder." in name]
+        case ["source"]:
+            has_decoder = any("decoder." in name for name in names)
+            chosen = [name for name in names if has_decoder and not re.search(r"decoder\.|lm_head", name)]
         case ["top", number] if number.isdigit():
             layer_of = {name: int(found[1]) for name in names if (found := re.search(r"layers?\.(\d+)\.", name))}
             n_layers = max(layer_of.values(), default=-1) + 1
