@@ -37,7 +37,7 @@ from kshot.run.bootstrap import paired_bootstrap
 from kshot.run.config import load_recipe
 from kshot.run.evaluate import collate
 from kshot.run.train import train
-from kshot.tasks.translation import Translation, corpus_scores, measures
+from kshot.tasks.translation import Translation, corpus_scores
 
 PAIRS = ("ron-eng", "cat-eng", "nob-eng", "mkd-eng")
 VALID_PAIRS = ("dan-eng", "pol-eng")
@@ -299,7 +299,7 @@ def show(arguments: argparse.Namespace) -> None:
     """The table of what has been measured."""
     files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.out.glob("*-eng-*.json"))]
     found = {(each["row"], each["pair"], each["shot"]): each for each in files}
-    print(*(f"{each.get_signature()}" for each in measures()), sep="\n")
+    print(*Translation().signatures(), sep="\n")
     for shot in SHOTS:
         print(f"\n| {shot} pairs, BLEU / chrF | " + " | ".join(PAIRS) + " | seconds |")
         print("|---|" + "---|" * (len(PAIRS) + 1))
