@@ -119,5 +119,5 @@ def test_a_task_kind_and_its_keys_are_checked(data: Path) -> None:
     with pytest.raises(KshotError) as caught:
         parse_recipe({"task": {"kind": "parsing"}}, "mine.toml")
     assert str(caught.value) == (
-        'mine.toml: "task" needs a kind, one of classification, tagging, translation, understanding.'
+        'mine.toml: "task" needs a kind, one of classification, tagging, translation, understanding, responding.'
     )
