@@ -60,10 +60,11 @@ from kshot.tasks.writing import log_likelihoods
 DIALOGUES = (0, 1, 3, 5, 10)
 CHOSEN_AT = {1: 1, 3: 3, 5: 3, 10: 10}  # the number of dialogues at which rate and steps are chosen for another
 MOVES: dict[str, tuple[float, ...]] = {"all": (3e-4, 1e-3), "none": (1e-3, 3e-3)}  # the output layer moves besides
-LOOKS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of steps to choose from
-SHARES = (0.02, 0.05, 0.1, 0.2)  # of the vote of neighbours, where it is not learned
+LOOKS = (1, 2, 3, 4, 6, 8, 12)  # numbers of steps to choose from
+NEIGHBOURS = {"neighbours": 64, "temperature": 0.2}  # that vote, where this is not learned
+SHARES = (0.05, 0.1, 0.2)  # of their vote
 QUERIES = 2  # dialogues of a person that judge
-UPDATES = 200  # of each way of going on from the joint responder
+UPDATES = 400  # of each way of going on from the joint responder; small, a quarter of them
 OTHERS = 19  # people whose persona sentences stand beside a person's
 NEGATIVES = 500  # replies of training people, which the rankers by MiniLM tell a person's from
 
@@ -96,11 +97,16 @@ GOES_ON: dict[str, list[str]] = {
     ],
     "maml": [],
     "head": ['algorithm.inner={steps=4, test_steps=4, rate=3e-3, batch=16, hold_out=0.0, moves="none"}'],
-    "matching": ["algorithm.name=matching", "algorithm.inner={}"],
+    "matching": [
+        "algorithm.name=matching",
+        "algorithm.inner={}",
+        "algorithm.head={neighbours=64, temperature=0.2, share=0.1}",
+        "training.head_learning_rate=0.03",
+        "training.shot=[1, 3]",
+    ],
     "reptile": [
         "algorithm.name=reptile",
         "algorithm.inner={steps=4, test_steps=4, rate=1e-3, batch=8, hold_out=0.0}",
-        "training.learning_rate=1e-3",
     ],
 }
 
@@ -205,10 +211,11 @@ def trained(recipe: str, changes: Sequence[str], folder: Path, *, small: bool) -
 def goes_on(start: str, runs: Path, *, small: bool) -> Learner:
     """The learner of a start, trained if it is not yet."""
     trained("responding-joint", [], runs / "first", small=small)
+    updates = UPDATES // 4 if small else UPDATES
     changes = [
         f'start="{runs / "first"}"',
-        f"training.steps={UPDATES}",
-        f"validation.every={UPDATES}",
+        f"training.steps={updates}",
+        f"validation.every={updates}",
         "validation.keep_start=false",  # better on `valid` is enough: a few episodes are no proof
         *GOES_ON[start],
     ]
@@ -221,10 +228,11 @@ def learner_of(row: Row, start: Learner, chosen: Mapping[str, Any]) -> Learner:
     if chosen and row.takes_steps:
         inner = {name: chosen[name] for name in ("rate", "moves")}
         inner |= {"optimiser": "adam", "order": 1, "batch": 16, "hold_out": 0.0, "test_steps": chosen["steps"]}
-    head = {"share": chosen["share"]} if "share" in chosen else {}
+    same = start.settings.name == row.algorithm
+    head = {**NEIGHBOURS, "share": chosen["share"]} if "share" in chosen else start.settings.head if same else {}
     settings = AlgorithmSettings(name=row.algorithm, inner=inner, head=head)
     made = build_learner(settings, start.encoder, Responding(_TASK)).eval()
-    if start.settings.name == row.algorithm:
+    if same:
         made.heads.load_state_dict(start.heads.state_dict())
     return made
 

@@ -90,7 +90,7 @@ def test_the_command_line_compares_two(data: Path, tmp_path: Path, capsys: pytes
     assert "turn before" in shown
 
 
-@pytest.mark.parametrize("name", ["responding-joint", "responding-maml"])
+@pytest.mark.parametrize("name", ["responding-joint", "responding-maml", "responding-matching"])
 def test_the_recipes_read_the_same_of_a_dialogue(name: str) -> None:
     found = load_recipe(name)
     assert isinstance(found.task, RespondingSettings)

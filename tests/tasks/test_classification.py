@@ -121,5 +121,5 @@ def test_an_unknown_kind_of_task() -> None:
         build_task({"kind": "clasification"})
     assert str(caught.value) == (
         'There is no task kind "clasification". Did you mean "classification"? Known: classification, tagging, '
-        "translation, understanding."
+        "translation, understanding, responding."
     )
