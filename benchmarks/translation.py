@@ -134,7 +134,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where figures go")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs/translation"), help="where networks and translations go"
+        "--runs", type=Path, default=Path("runs/translation"), help="where the rest goes"
     )
     return parser.parse_args()
 
