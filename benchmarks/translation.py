@@ -10,8 +10,8 @@ they are and on sources that each episode spells in a way of its own (`respelled
 (Romanian, Catalan, Norwegian Bokmål, Macedonian into English) from the same draws of its training pairs, with the same
 Adam on 16 pairs a step, stopped by a tenth of the support that is held back; the rate of each row is chosen on Danish
 and Polish. The first sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. Seconds are
-those of the processor. One JSON file a row, pair and size is written to --out, with the translations; one that is there
-is not measured again. Differences of rows are by paired bootstrap over the test sentences.
+those of the processor. What is trained goes to --runs, and the translations of each row, pair and size; what is there
+is not made again. Differences of rows are by paired bootstrap over the test sentences. Figures are written to --out.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from kshot.run.bootstrap import paired_bootstrap
 from kshot.run.config import load_recipe
 from kshot.run.evaluate import collate
 from kshot.run.train import train
-from kshot.tasks.translation import Translation, corpus_scores, measures
+from kshot.tasks.translation import Translation, corpus_scores
 
 PAIRS = ("ron-eng", "cat-eng", "nob-eng", "mkd-eng")
 VALID_PAIRS = ("dan-eng", "pol-eng")
@@ -109,7 +109,7 @@ def main() -> None:
         row = ROWS[name]
         for shot in arguments.shots:
             for pair in arguments.pairs:
-                path = arguments.out / f"{slug(name)}-{pair}-{shot}.json"
+                path = arguments.runs / "rows" / f"{slug(name)}-{pair}-{shot}.json"
                 if path.is_file():
                     continue
                 encoder = None if row.start == "source" else started(row.start, encoders, arguments.runs)
@@ -132,8 +132,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=300, help="test sentences of a pair")
     parser.add_argument("--curve", action="store_true", help=f"with {CURVE_SHOT} pairs, by steps and seconds, as well")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/translation"))
-    parser.add_argument("--runs", type=Path, default=Path("runs/translation"), help="where the trained ones go")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where figures go")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/translation"), help="where the rest goes"
+    )
     return parser.parse_args()
 
 
@@ -189,7 +191,7 @@ def chosen_rate(
     row = ROWS[name]
     if not row.rates:
         return None
-    path = arguments.out / "valid" / f"{slug(name)}-{min(shot, 500)}.json"
+    path = arguments.runs / "rows" / "valid" / f"{slug(name)}-{min(shot, 500)}.json"
     if not path.is_file():
         found = {}
         for rate in row.rates:
@@ -258,7 +260,7 @@ def episodes(dataset: PairDataset, part: str, pair: str, shot: int, draws: int, 
 
 def curve(arguments: argparse.Namespace, dataset: PairDataset, encoders: dict[str, Encoder]) -> None:
     """BLEU after some numbers of steps, the mean over the pairs and one draw of each, with the seconds they took."""
-    path = arguments.out / "curve.json"
+    path = arguments.out / "translation-curve.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for name in (each for each in arguments.rows if ROWS[each].rates and each not in found):
         encoder = started(ROWS[name].start, encoders, arguments.runs)
@@ -272,7 +274,7 @@ def curve(arguments: argparse.Namespace, dataset: PairDataset, encoders: dict[st
             print(f"{name:28s} {steps:4d} steps  {seconds:6.1f} s  BLEU {bleu:5.1f}", flush=True)
         found[name] = points
         write(path, found)
-    draw(found, arguments.out / "curve.svg")
+    draw(found, arguments.out / "translation-curve.svg")
 
 
 def draw(found: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
@@ -296,10 +298,11 @@ def draw(found: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """The table of what has been measured."""
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.out.glob("*-eng-*.json"))]
+    """The table of what has been measured, and a file of its figures."""
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((arguments.runs / "rows").glob("*.json"))]
     found = {(each["row"], each["pair"], each["shot"]): each for each in files}
-    print(*(f"{each.get_signature()}" for each in measures()), sep="\n")
+    figures: dict[str, Any] = {"signatures": Translation().signatures(), "rows": {}, "ahead": {}}
+    print(*figures["signatures"], sep="\n")
     for shot in SHOTS:
         print(f"\n| {shot} pairs, BLEU / chrF | " + " | ".join(PAIRS) + " | seconds |")
         print("|---|" + "---|" * (len(PAIRS) + 1))
@@ -310,10 +313,15 @@ def show(arguments: argparse.Namespace) -> None:
             seconds = [second for each in cells if each for second in each["seconds"]]
             line = [f"{mean(each['bleu']):.1f} / {mean(each['chrf']):.1f}" if each else "" for each in cells]
             print(f"| {row} | " + " | ".join(line) + f" | {mean(seconds):.1f} |")
+            for each in filter(None, cells):
+                kept = {key: each[key] for key in ("bleu", "chrf", "seconds", "rate")}
+                figures["rows"][f"{row}, {each['pair']}, {shot}"] = kept
         for row in (each for each in ROWS if each not in BASELINES):
             line = [ahead(found, row, pair, shot) for pair in PAIRS]
             if any(line):
                 print(f"| {row} less the best baseline (BLEU) | " + " | ".join(line) + " | |")
+                figures["ahead"][f"{row}, {shot}"] = dict(zip(PAIRS, line, strict=True))
+    write(arguments.out / "translation.json", figures)
 
 
 def ahead(found: Mapping[tuple[str, str, int], Any], row: str, pair: str, shot: int) -> str:
