@@ -133,9 +133,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--curve", action="store_true", help=f"with {CURVE_SHOT} pairs, by steps and seconds, as well")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where figures go")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs/translation"), help="where the rest goes"
-    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/translation"), help="where the rest goes")
     return parser.parse_args()
 
 

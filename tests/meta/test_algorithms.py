@@ -106,7 +106,7 @@ def test_an_unknown_algorithm() -> None:
             "maml",
             {"inner": {"moves": "norm"}},
             '"norm" selects none of the 5 tensors of this encoder; '
-            "choose one of all, none, layers, norm, lora, decoder, or top:N for the last N layers.",
+            "choose one of all, none, layers, norm, lora, source, decoder, or top:N for the last N layers.",
         ),
     ],
 )
