@@ -310,7 +310,7 @@ def test_toml_of_the_pages_is_known() -> None:
 # -- two languages -----------------------------------------------------------------------------------------------------
 
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
-MARKERS = ("accuracy", "matrix", "founding", "ner", "speed", "encoding", "latency", "confidence")
+MARKERS = ("accuracy", "matrix", "founding", "ner", "responding", "speed", "encoding", "latency", "confidence")
 
 
 def test_both_readmes_have_the_same_code() -> None:
