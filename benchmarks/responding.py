@@ -60,9 +60,9 @@ from kshot.tasks.writing import log_likelihoods
 DIALOGUES = (0, 1, 3, 5, 10)
 CHOSEN_AT = {1: 1, 3: 3, 5: 3, 10: 10}  # the number of dialogues at which rate and steps are chosen for another
 MOVES: dict[str, tuple[float, ...]] = {"all": (3e-4, 1e-3), "none": (1e-3, 3e-3)}  # the output layer moves besides
-LOOKS = (1, 2, 3, 4, 6, 8, 12)  # numbers of steps to choose from
+LOOKS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of steps to choose from
 NEIGHBOURS = {"neighbours": 64, "temperature": 0.2}  # that vote, where this is not learned
-SHARES = (0.05, 0.1, 0.2)  # of their vote
+SHARES = (0.05, 0.1, 0.2, 0.3)  # of their vote
 QUERIES = 2  # dialogues of a person that judge
 UPDATES = 400  # of each way of going on from the joint responder; small, a quarter of them
 OTHERS = 19  # people whose persona sentences stand beside a person's

@@ -317,6 +317,7 @@ MARKERS = (
     "ner",
     "understanding",
     "translation",
+    "responding",
     "speed",
     "encoding",
     "latency",
