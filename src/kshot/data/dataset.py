@@ -104,7 +104,6 @@ class Dataset(ABC):
         """The classes of an episode where nobody says how many: 5, or all of what has no classes to draw."""
         return 5
 
-    @abstractmethod
     def sampler(
         self,
         part: str,
@@ -134,6 +133,22 @@ class Dataset(ABC):
         Raises:
             KshotError: If there is no such part, or if it does not have what the counts ask for.
         """
+        examples, query_examples = self.pools(part)
+        return self._drawn_from(
+            examples,
+            augment,
+            way=way,
+            shot=shot,
+            query=query,
+            seed=seed,
+            n_episodes=n_episodes,
+            query_examples=query_examples,
+            skip_small=skip_small,
+        )
+
+    @abstractmethod
+    def _drawn_from(self, examples: Sequence[Any], augment: Sequence[str], **counts: Any) -> Sampler:
+        """The sampler over some examples, with the counts that all kinds of samplers take."""
 
 
 @dataclass(frozen=True)
@@ -149,31 +164,8 @@ class TextDataset(Dataset):
     test: tuple[TextExample, ...]
     out_of_scope: tuple[TextExample, ...] = ()
 
-    def sampler(
-        self,
-        part: str,
-        *,
-        way: Count,
-        shot: Count,
-        query: Count,
-        seed: int,
-        n_episodes: int,
-        skip_small: bool = False,
-        augment: Sequence[str] = (),
-    ) -> EpisodeSampler:
-        examples, query_examples = self.pools(part)
-        return EpisodeSampler(
-            examples,
-            way=way,
-            shot=shot,
-            query=query,
-            seed=seed,
-            n_episodes=n_episodes,
-            tasks=self.unit == "tasks",
-            query_examples=query_examples,
-            skip_small=skip_small,
-            augment=build_augmentation(augment),
-        )
+    def _drawn_from(self, examples: Sequence[Any], augment: Sequence[str], **counts: Any) -> EpisodeSampler:
+        return EpisodeSampler(examples, tasks=self.unit == "tasks", augment=build_augmentation(augment), **counts)
 
 
 @dataclass(frozen=True)
@@ -192,31 +184,9 @@ class TaggedDataset(Dataset):
     def usual_way(self) -> Count:
         return 5 if self.unit == "classes" else "all"
 
-    def sampler(
-        self,
-        part: str,
-        *,
-        way: Count,
-        shot: Count,
-        query: Count,
-        seed: int,
-        n_episodes: int,
-        skip_small: bool = False,
-        augment: Sequence[str] = (),
-    ) -> SentenceSampler:
-        examples, query_examples = self.pools(part)
-        return SentenceSampler(
-            examples,
-            way=way,
-            shot=shot,
-            query=query,
-            seed=seed,
-            n_episodes=n_episodes,
-            domains=self.unit != "classes",
-            query_examples=query_examples,
-            skip_small=skip_small,
-            augment=SentenceAugmentations(tuple(augment)),
-        )
+    def _drawn_from(self, examples: Sequence[Any], augment: Sequence[str], **counts: Any) -> SentenceSampler:
+        changes = SentenceAugmentations(tuple(augment))
+        return SentenceSampler(examples, domains=self.unit != "classes", augment=changes, **counts)
 
 
 class PieceDataset(Dataset):
@@ -232,30 +202,8 @@ class PieceDataset(Dataset):
     def usual_way(self) -> Count:
         return "all"
 
-    def sampler(
-        self,
-        part: str,
-        *,
-        way: Count,
-        shot: Count,
-        query: Count,
-        seed: int,
-        n_episodes: int,
-        skip_small: bool = False,
-        augment: Sequence[str] = (),
-    ) -> PieceSampler:
-        examples, query_examples = self.pools(part)
-        return self.drawn_by(
-            examples,
-            way=way,
-            shot=shot,
-            query=query,
-            seed=seed,
-            n_episodes=n_episodes,
-            query_examples=query_examples,
-            skip_small=skip_small,
-            augment=self._augmentation(augment),
-        )
+    def _drawn_from(self, examples: Sequence[Any], augment: Sequence[str], **counts: Any) -> PieceSampler:
+        return self.drawn_by(examples, augment=self._augmentation(augment), **counts)
 
 
 @dataclass(frozen=True)
@@ -326,28 +274,7 @@ class UtteranceDataset(Dataset):
     def usual_way(self) -> Count:
         return "all"
 
-    def sampler(
-        self,
-        part: str,
-        *,
-        way: Count,
-        shot: Count,
-        query: Count,
-        seed: int,
-        n_episodes: int,
-        skip_small: bool = False,
-        augment: Sequence[str] = (),
-    ) -> UtteranceSampler:
+    def _drawn_from(self, examples: Sequence[Any], augment: Sequence[str], **counts: Any) -> UtteranceSampler:
         if augment:
             raise KshotError("training.augment changes texts, and would part slots from their places; leave it out.")
-        examples, query_examples = self.pools(part)
-        return UtteranceSampler(
-            examples,
-            way=way,
-            shot=shot,
-            query=query,
-            seed=seed,
-            n_episodes=n_episodes,
-            query_examples=query_examples,
-            skip_small=skip_small,
-        )
+        return UtteranceSampler(examples, **counts)
