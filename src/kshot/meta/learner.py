@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -175,13 +175,15 @@ class Learner(nn.Module):
                 for name, group in batch.groups.items()
             }
 
-    def _products_of_a_vocabulary(self, device: torch.device) -> AbstractContextManager[None]:
+    @contextmanager
+    def _products_of_a_vocabulary(self, device: torch.device) -> Iterator[None]:
         """Where labels are tokens, the head's matrix product is as large as the encoder's, and is made as they are."""
         if not self.task.open:
-            return nullcontext()
-        if self.precision == torch.float32:
-            return kernels(self.kernels, foreign=True)
-        return torch.autocast(device.type, self.precision)
+            yield
+            return
+        lower = self.precision != torch.float32
+        with kernels(self.kernels, foreign=True), torch.autocast(device.type, self.precision, enabled=lower):
+            yield
 
     def scorer(self, state: State, batch: Batch, vectors: Tensor | None = None) -> Learned:
         """What scores the items of a batch, and others over the same texts, each text being encoded once."""

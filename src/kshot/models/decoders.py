@@ -141,7 +141,8 @@ class EncoderDecoder(Seq2Seq):
     settings: EncoderDecoderSettings
     foreign = False
     token_table = "source.embedding.weight"
-    call_overhead = 200  # narrow layers, and many
+    call_overhead = 600  # narrow layers, and many
+    tokens_per_call = 4_096
 
     def __init__(self, settings: EncoderDecoderSettings, vocabulary: Vocabulary) -> None:
         super().__init__()

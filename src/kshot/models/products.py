@@ -8,6 +8,10 @@ processors for which MKL has no kernels of its own, oneDNN is more than twice as
 
 The derivatives are products again, so they can be differentiated any number of times. Where many texts are encoded and
 nothing learns, the weights are laid out once as oneDNN has them.
+
+oneDNN compiles a kernel for each shape that it meets, in one or two milliseconds, which is as long as ten products of
+some hundreds of rows take. The rows are the tokens of a call, and hardly two calls have as many; so they are filled up
+with zeros to one of a few numbers (`filled`), and kernels are used again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +40,7 @@ _PACKED: ContextVar[_Packed | None] = ContextVar("packed", default=None)
 _PACKED_ROWS = 1_024  # what packed weights are laid out for; any number of rows may be multiplied
 _WORTH_IT = 1.3  # how much faster oneDNN has to be, so that chance does not decide
 _LEAST_WORK = 500_000  # multiplications below which the call costs more than the product
+_TILE = 16  # rows that the matrix units of processors take at once
 
 
 @contextmanager
@@ -48,7 +53,7 @@ def kernels(choice: Kernels, *, foreign: bool = False) -> Iterator[None]:
     """
     before = _KERNELS.set(choice)
     try:
-        with _LinearMode() if foreign and _uses_onednn() else nullcontext():
+        with _LinearMode() if foreign and (_uses_onednn() or _uses_onednn(torch.bfloat16)) else nullcontext():
             yield
     finally:
         _KERNELS.reset(before)
@@ -62,7 +67,7 @@ def packed(module: nn.Module, precision: torch.dtype) -> Iterator[None]:
     inside; layers that are given other tensors use those.
     """
     ready: _Packed = {}
-    if _uses_onednn() and not torch.is_grad_enabled():
+    if _uses_onednn(precision) and not torch.is_grad_enabled():
         for layer in (each for each in module.modules() if isinstance(each, Linear)):
             if layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
                 weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(precision), _PACKED_ROWS)
@@ -107,9 +112,35 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Returns x w' + b by the library that is chosen: (..., k), (m, k), (m,) -> (..., m)."""
     ready = (_PACKED.get() or {}).get(id(weight))
     if ready is not None:
-        return _onednn(x.to(ready[0].dtype), *ready)
-    by_onednn = _uses_onednn() and not torch.is_autocast_enabled("cpu")
-    return _linear(x, weight, bias) if by_onednn else F.linear(x, weight, bias)
+        return _by_rows(lambda rows: _onednn(rows, *ready), x.to(ready[0].dtype))
+    dtype = product_type(x)
+    if x.device.type != "cpu" or not _uses_onednn(dtype):
+        return F.linear(x, weight, bias)
+    if dtype == torch.bfloat16:
+        return _by_rows(lambda rows: F.linear(rows, weight, bias), x.to(dtype))
+    return F.linear(x, weight, bias) if torch.is_autocast_enabled("cpu") else _linear(x, weight, bias)
+
+
+def _by_rows(product: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Makes a product of matrices, (n, k) -> (n, m), one of (..., k) -> (..., m), its rows filled up."""
+    rows = x.reshape(-1, x.shape[-1])
+    made = product(_fill(rows))
+    return made[: len(rows)].view(*x.shape[:-1], made.shape[-1])
+
+
+def filled(n_rows: int) -> int:
+    """The number of rows that so many are filled up to: one of eight between two powers of two, and a multiple of 16.
+
+    At most an eighth more, from 128 rows on.
+    """
+    step = max(_TILE, 1 << max(0, (n_rows - 1).bit_length() - 4))
+    return -(-n_rows // step) * step
+
+
+def _fill(rows: Tensor) -> Tensor:
+    """Rows with zeros below them: (n, k) -> (filled(n), k)."""
+    missing = filled(len(rows)) - len(rows)
+    return F.pad(rows, (0, 0, 0, missing)) if missing else rows
 
 
 class Linear(nn.Linear):
@@ -123,8 +154,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The same by oneDNN, where the product is of the kind that it does faster; differentiable any number of times."""
     if not _suits_onednn(x, weight):
         return F.linear(x, weight, bias)
-    product: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
-    return product.view(*x.shape[:-1], weight.shape[0])
+    return _by_rows(lambda rows: _Linear.apply(rows, weight, bias), x)  # type: ignore[no-untyped-call]
 
 
 class _Linear(torch.autograd.Function):
@@ -161,7 +191,11 @@ def _multiply(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _default_multiply(a: Tensor, b: Tensor) -> Tensor:
-    return (a.to(b.dtype) @ b.t()).to(a.dtype)
+    if b.dtype != torch.bfloat16 or b.device.type != "cpu":
+        return (a.to(b.dtype) @ b.t()).to(a.dtype)
+    n, k = a.shape
+    a = F.pad(a.to(b.dtype), (0, filled(k) - k, 0, filled(n) - n))
+    return (a @ F.pad(b, (0, filled(k) - k)).t())[:n].float()
 
 
 def _suits_onednn(a: Tensor, b: Tensor) -> bool:
@@ -180,7 +214,10 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
-def _uses_onednn() -> bool:
+def _uses_onednn(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether products of a precision are made by oneDNN here; those of bfloat16 are in any case, by PyTorch's choice."""
+    if dtype != torch.float32:
+        return dtype == torch.bfloat16 and written_out() and has_onednn()
     match _KERNELS.get():
         case "plain":
             return False
