@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kshot.models import products
-from kshot.models.products import Kernels, Linear, explain, kernels, linear, multiplier, packed
+from kshot.models.products import Kernels, Linear, explain, filled, kernels, linear, multiplier, packed
 
 needs_onednn = pytest.mark.skipif(not products.has_onednn(), reason="this build of PyTorch has no oneDNN")
 CPU = torch.device("cpu")
@@ -179,3 +179,61 @@ def test_this_pytorch_has_onednn() -> None:
     """PyTorch does not promise the operator: where it has gone, products are slower and no other test says so."""
     if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         assert products.has_onednn()
+
+
+@pytest.mark.parametrize("n_rows", [1, 15, 16, 17, 100, 129, 1_000, 4_097])
+def test_rows_are_filled_up_by_an_eighth_at_most(n_rows: int) -> None:
+    assert n_rows <= filled(n_rows) <= max(n_rows + 15, 1.125 * n_rows)
+    assert filled(n_rows) % 16 == 0
+    assert filled(filled(n_rows)) == filled(n_rows)
+
+
+def test_few_numbers_of_rows_are_left() -> None:
+    assert len({filled(n_rows) for n_rows in range(1, 4_097)}) <= 48
+
+
+@needs_onednn
+@pytest.mark.parametrize("foreign", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(3,), (5, 7), (2, 3, 50), (16,), (0,)])
+def test_filled_up_products_of_bfloat16_are_pytorchs(shape: tuple[int, ...], bias: bool, foreign: bool) -> None:
+    """As are their first and second derivatives."""
+    torch.manual_seed(0)
+    layer = (nn.Linear if foreign else Linear)(40, 24, bias=bias)
+    x = torch.randn(*shape, 40)
+    results: dict[Kernels, list[Tensor]] = {}
+    for choice in ("plain", "auto"):
+        layer.zero_grad()
+        with kernels(choice, foreign=foreign), torch.autocast("cpu", torch.bfloat16):
+            results[choice] = [each.detach().clone() for each in twice(layer, x.clone().requires_grad_())]
+    for ours, plain in zip(results["auto"], results["plain"], strict=True):
+        assert ours.dtype == plain.dtype
+        torch.testing.assert_close(ours, plain, rtol=0.02, atol=0.02)
+
+
+@needs_onednn
+def test_kernels_are_compiled_for_filled_up_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    product = F.linear
+
+    def watched(rows: Tensor, *others: Any) -> Tensor:
+        seen.append(len(rows))
+        return product(rows, *others)
+
+    monkeypatch.setattr(F, "linear", watched)
+    layer = Linear(40, 24)
+    with torch.no_grad(), kernels("auto"), torch.autocast("cpu", torch.bfloat16):
+        for n_rows in range(130, 140):
+            assert len(layer(torch.randn(n_rows, 40))) == n_rows
+    assert set(seen) == {144}
+
+
+@needs_onednn
+@pytest.mark.parametrize("shape", [(25, 60, 30), (3, 40, 160), (128, 33, 40)])
+def test_a_product_without_a_graph_in_bfloat16(shape: tuple[int, int, int]) -> None:
+    n, k, m = shape
+    a, b = torch.randn(n, k), torch.randn(m, k).bfloat16()
+    with kernels("auto"):
+        product = multiplier()(a, b)
+    assert product.dtype == torch.float32
+    torch.testing.assert_close(product, (a.bfloat16() @ b.t()).float(), rtol=0.02, atol=0.02)
