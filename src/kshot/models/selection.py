@@ -6,6 +6,9 @@ from torch import nn
 
 from kshot.errors import KshotError
 
+_EMBEDDING = re.compile(r"embed|\.(?:w[tp]e|shared)\.weight$")  # GPT-2 has wte and wpe, T5 shared
+_LAYER = re.compile(r"\b(?:layers?|blocks?|h)\.(\d+)\.")  # BERT, Llama; BLOOM, GPT-2
+_NORM = re.compile(r"(?:Layer|RMS)Norm$")
 WORDS = "all, none, layers, norm, lora, source, decoder, or top:N for the last N layers"
 
 
@@ -14,9 +17,9 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
 
     Args:
         encoder: The encoder.
-        moves: `all`; `none`; `layers`, all but the embeddings; `norm`, its LayerNorm tensors; `lora`, its LoRA
-            matrices; `decoder`, that of an encoder-decoder; `source`, what reads the text that is given to one, token
-            embeddings included (Gu et al. 2018, arXiv:1808.08437, section 5.1); `top:N`, its last N layers.
+        moves: `all`; `none`; `layers`, all but the embeddings; `norm`, its LayerNorm or RMSNorm tensors; `lora`, its
+            LoRA matrices; `decoder`, that of an encoder-decoder; `source`, what reads the text that is given to one,
+            token embeddings included (Gu et al. 2018, arXiv:1808.08437, section 5.1); `top:N`, its last N layers.
 
     Raises:
         KshotError: If the word is unknown or selects nothing.
@@ -28,9 +31,9 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
         case ["none"]:
             return ()
         case ["layers"]:
-            chosen = [name for name in names if "embedding" not in name]
+            chosen = [name for name in names if not _EMBEDDING.search(name)]
         case ["norm"]:
-            norms = [name for name, module in encoder.named_modules() if type(module).__name__.endswith("LayerNorm")]
+            norms = [name for name, module in encoder.named_modules() if _NORM.search(type(module).__name__)]
             chosen = [name for name in names if name.rpartition(".")[0] in norms]
         case ["lora"]:
             chosen = [name for name in names if name.endswith((".lora_a", ".lora_b"))]
@@ -40,7 +43,7 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
             has_decoder = any("decoder." in name for name in names)
             chosen = [name for name in names if has_decoder and not re.search(r"decoder\.|lm_head", name)]
         case ["top", number] if number.isdigit():
-            layer_of = {name: int(found[1]) for name in names if (found := re.search(r"layers?\.(\d+)\.", name))}
+            layer_of = {name: int(found[1]) for name in names if (found := _LAYER.search(name))}
             n_layers = max(layer_of.values(), default=-1) + 1
             chosen = [name for name in names if name in layer_of and layer_of[name] >= n_layers - int(number)]
         case _:
