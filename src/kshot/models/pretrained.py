@@ -1,10 +1,10 @@
-"""Pretrained encoders, and where a model's name leads; with `pretrained_seq2seq`, the files that know transformers.
+"""Pretrained encoders, where a model's name leads, and how transformers loads what is there.
 
 BERTs, MiniLM among them, are read and run by `kshot.models.bert`, which gives the same vectors without transformers.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,9 @@ from kshot.settings import Settings
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+AutoClass = Literal["AutoModel", "AutoModelForSeq2SeqLM", "AutoModelForCausalLM"]
+"""The classes of transformers that find the class of a folder's model."""
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_NAMES = {MINILM, "all-MiniLM-L6-v2", "minilm"}
@@ -103,7 +106,7 @@ def token_embeddings(model: str, *, max_length: int) -> tuple[Vocabulary, Tensor
     """Returns a pretrained model's vocabulary and its token embeddings, (n_tokens, embedding_dim)."""
     folder = resolve(model)
     model, _ = _read_model(folder)
-    return _vocabulary(folder, max_length), _token_table(model).detach().float().clone()
+    return read_vocabulary(folder, max_length), _token_table(model).detach().float().clone()
 
 
 def positions_of(config: Any, max_length: int, model: str) -> int | None:
@@ -142,7 +145,7 @@ class PretrainedEncoder(Encoder):
         if config is None or vocabulary is None:
             folder = resolve(settings.model)
             self.model, self.config = _read_model(folder, settings.dropout)
-            self.vocabulary = _vocabulary(folder, settings.max_length)
+            self.vocabulary = read_vocabulary(folder, settings.max_length)
         else:
             self.model, self.config = _empty_model(config), config
             self.vocabulary = vocabulary
@@ -168,7 +171,7 @@ class PretrainedEncoder(Encoder):
         return {"config": self.config}
 
 
-def _vocabulary(folder: Path, max_length: int) -> Vocabulary:
+def read_vocabulary(folder: Path, max_length: int) -> Vocabulary:
     """The folder's tokenizer.json, or what transformers makes of an older tokeniser."""
     if (folder / "tokenizer.json").is_file():
         vocabulary = Vocabulary.load(folder, max_length=max_length)
@@ -204,20 +207,11 @@ def _read_model(folder: Path, dropout: float | None = None) -> tuple[Any, dict[s
     if dropout is not None:
         config |= {name: dropout for name in _DROPOUT[:2]}
     model = _empty_model(config)
-    with _loading(folder):
-        model.load_weights(folder)
-    return model.eval(), config
-
-
-@contextmanager
-def _loading(folder: Path) -> Iterator[None]:
-    """Says in one sentence that weights cannot be loaded."""
     try:
-        yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise KshotError(
-            f"{folder} holds no weights that can be loaded ({_first_line(error)}); download the model again."
-        ) from error
+        model.load_weights(folder)
+    except _WEIGHT_ERRORS as error:
+        raise _damaged(folder, error) from error
+    return model.eval(), config
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -232,33 +226,74 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_auto_model(folder: Path, dropout: float | None) -> tuple[Any, dict[str, Any]]:
-    from transformers import AutoConfig, AutoModel
-
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise KshotError(
-            f"{folder} holds no model that transformers can load ({_first_line(error)}); "
-            "give the folder of an AutoModel."
-        ) from error
-    for name in _DROPOUT if dropout is not None else ():
-        if hasattr(config, name):
-            setattr(config, name, dropout)
-    with _loading(folder), _quietly():
-        model = AutoModel.from_pretrained(folder, config=config, attn_implementation="sdpa", dtype=torch.float32)
-    return _without_pooler(model), model.config.to_dict()
+    changes = {} if dropout is None else dict.fromkeys(_DROPOUT, dropout)
+    model = _without_pooler(read_auto(folder, "AutoModel", "model", changes=changes))
+    return model, model.config.to_dict()
 
 
 def _empty_model(config: dict[str, Any]) -> Any:
     """A model whose weights come later."""
     shape = bert_config(config)
-    if shape is not None:
-        return Bert(shape)
-    from transformers import AutoConfig, AutoModel
+    return _without_pooler(empty_auto(config, "AutoModel")) if shape is None else Bert(shape)
 
-    rebuilt: PretrainedConfig = AutoConfig.for_model(**config)
-    from_config: Any = AutoModel.from_config  # untyped in some versions
-    return _without_pooler(from_config(rebuilt, attn_implementation="sdpa", dtype=torch.float32))
+
+def read_auto(folder: Path, auto: AutoClass, what: str, *, changes: Mapping[str, object] | None = None) -> Any:
+    """Reads a folder's model by transformers, in float32.
+
+    Args:
+        folder: Where its configuration and its weights are.
+        auto: The class that finds the model's own.
+        what: What such a model is called.
+        changes: Other values of its configuration, where it has such a key.
+
+    Raises:
+        KshotError: If it holds no such model, or not all of its weights.
+    """
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise _unknown(folder, auto, what, error) from error
+    for name, value in (changes or {}).items():
+        if hasattr(config, name):
+            setattr(config, name, value)
+    try:
+        with _quietly():
+            model, found = getattr(transformers, auto).from_pretrained(
+                folder, config=config, dtype=torch.float32, output_loading_info=True
+            )
+    except ValueError as error:
+        raise _unknown(folder, auto, what, error) from error
+    except _WEIGHT_ERRORS as error:
+        raise _damaged(folder, error) from error
+    if found["missing_keys"] and auto != "AutoModel":  # of an AutoModel it is the pooling layer that is dropped
+        raise KshotError(
+            f"{folder} lacks weights of this {what}, {min(found['missing_keys'])} for one; "
+            f"give the folder of an {auto}."
+        )
+    return model
+
+
+def empty_auto(config: dict[str, Any], auto: AutoClass) -> Any:
+    """A model of transformers whose weights come later, in float32."""
+    import transformers
+
+    rebuilt: PretrainedConfig = transformers.AutoConfig.for_model(**config)
+    return getattr(transformers, auto).from_config(rebuilt, dtype=torch.float32)
+
+
+_WEIGHT_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError)
+
+
+def _unknown(folder: Path, auto: AutoClass, what: str, error: Exception) -> KshotError:
+    return KshotError(
+        f"{folder} holds no {what} that transformers can load ({_first_line(error)}); give the folder of an {auto}."
+    )
+
+
+def _damaged(folder: Path, error: Exception) -> KshotError:
+    return KshotError(f"{folder} holds no weights that can be loaded ({_first_line(error)}); download the model again.")
 
 
 def _token_table(model: Any) -> Tensor:
