@@ -169,6 +169,28 @@ def test_the_length_is_that_of_the_whole_text(text: str) -> None:
     assert short.encode([text])[0][-1] == short.number_of(END), "what is cut ends, too"
 
 
+def test_every_text_ends_with_a_token_once_that_is_said(tmp_path: Path) -> None:
+    made = Vocabulary.bpe(["one two"], size=300, max_length=12)
+    made.tokenizer.add_special_tokens(["<end>"])
+    end = made.number_of("<end>")
+    before = made.encode(["one <end>"])[0].tolist()
+    assert before[-1] == end
+    made.end_with(end)
+    made.save(tmp_path)
+    again = Vocabulary.load(tmp_path, max_length=12)
+    again.end_with(end)
+    for each in (made, deepcopy(made), again):
+        ids = each.encode(["one <end>"])[0].tolist()
+        assert ids[-1] == end
+        assert end not in ids[:-1], "in a text it is five characters"
+        assert each.decode(ids) == "one <end>"
+        assert each.length("one <end>") == len(ids)
+        assert each.length("") == 1
+        cut = each.encode(["one two " * 9])[0].tolist()
+        assert (len(cut), cut[-1]) == (12, end)
+        assert each.special == {each.number_of("[PAD]"), each.number_of("[UNK]"), end}
+
+
 def test_saved_or_copied_it_writes_the_same(tmp_path: Path) -> None:
     CASED.save(tmp_path)
     CASED.length("măr" * 1_000)

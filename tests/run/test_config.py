@@ -74,5 +74,5 @@ def test_an_unknown_kind_of_encoder_lists_the_known(tmp_path: Path) -> None:
         load_recipe(str(path))
     assert str(refusal.value) == (
         f'{path}: "encoder" needs a kind, one of bag, cnn, lstm, transformer, pretrained, encoder-decoder, '
-        "pretrained-seq2seq."
+        "pretrained-seq2seq, pretrained-causal."
     )

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from kshot.models.decoders import EncoderDecoder, EncoderDecoderSettings
 from kshot.models.encoder import Encoder
+from kshot.models.language_model import LanguageModelSettings
 from kshot.models.pretrained import PretrainedEncoder, PretrainedSettings, token_embeddings
+from kshot.models.pretrained_causal import PretrainedCausal, PretrainedCausalSettings
 from kshot.models.pretrained_seq2seq import PretrainedSeq2Seq, PretrainedSeq2SeqSettings
 from kshot.models.scratch import (
     CNN,
@@ -34,11 +36,17 @@ EncoderSettings = Annotated[
     | TransformerSettings
     | PretrainedSettings
     | EncoderDecoderSettings
-    | PretrainedSeq2SeqSettings,
+    | PretrainedSeq2SeqSettings
+    | PretrainedCausalSettings,
     Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(EncoderSettings)
 _SCRATCH: dict[str, Any] = {"bag": Bag, "cnn": CNN, "lstm": LSTM, "transformer": Transformer}
+_PRETRAINED: dict[str, Any] = {
+    "pretrained": PretrainedEncoder,
+    "pretrained-seq2seq": PretrainedSeq2Seq,
+    "pretrained-causal": PretrainedCausal,
+}
 ENCODER_KINDS = (*_SCRATCH, "pretrained")
 _CONFIG, _WEIGHTS = "encoder.json", "encoder.safetensors"
 
@@ -53,10 +61,9 @@ def build_encoder(settings: EncoderSettings, texts: Sequence[str], *, seed: int)
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if isinstance(settings, PretrainedSettings):
-            return PretrainedEncoder(settings)
-        if isinstance(settings, PretrainedSeq2SeqSettings):
-            return PretrainedSeq2Seq(settings)
+        if isinstance(settings, PretrainedSettings | LanguageModelSettings):
+            pretrained: Encoder = _PRETRAINED[settings.kind](settings)
+            return pretrained
         if isinstance(settings, EncoderDecoderSettings):
             size, longest = settings.source.vocabulary_size, settings.max_length
             return EncoderDecoder(settings, Vocabulary.cased(texts, size=size, max_length=longest))
@@ -85,12 +92,9 @@ def load_encoder(folder: Path) -> Encoder:
     spelled = isinstance(settings, ScratchSettings) and settings.is_spelled
     vocabulary = (SpelledVocabulary if spelled else Vocabulary).load(folder, max_length=settings.max_length)
     with torch.random.fork_rng(devices=[]):
-        if isinstance(settings, PretrainedSettings):
-            encoder: Encoder = PretrainedEncoder(
-                settings, config=description["architecture"]["config"], vocabulary=vocabulary
-            )
-        elif isinstance(settings, PretrainedSeq2SeqSettings):
-            encoder = PretrainedSeq2Seq(settings, config=description["architecture"]["config"], vocabulary=vocabulary)
+        if isinstance(settings, PretrainedSettings | LanguageModelSettings):
+            config = description["architecture"]["config"]
+            encoder: Encoder = _PRETRAINED[settings.kind](settings, config=config, vocabulary=vocabulary)
         elif isinstance(settings, EncoderDecoderSettings):
             encoder = EncoderDecoder(settings, vocabulary)
         else:

@@ -79,6 +79,11 @@ class Seq2Seq(Encoder):
     def output(self) -> tuple[Tensor, Tensor | None]:
         """The weight, (n_tokens, dim), and the bias, (n_tokens,), that make a score of each token of a vector."""
 
+    @property
+    def unsaid(self) -> frozenset[int]:
+        """The tokens that no continuation has."""
+        return frozenset({self.vocabulary.pad_id, self.begin_id} - {self.end_id})
+
     @abstractmethod
     def read(self, given: Tensor, given_mask: Tensor) -> Memory:
         """Reads the given texts, (n_texts, given_length), before anything is said."""

@@ -125,6 +125,7 @@ class _Search:
     ) -> None:
         self.network, self.scores, self.settings, self.characters = network, scores, settings, characters
         self.device = next(network.parameters()).device
+        self.unsaid = torch.tensor(sorted(network.unsaid), dtype=torch.long, device=self.device)
         longest = min(settings.longest, network.most_tokens - 1)
         self.texts = [
             _Text(place, max(1, min(longest, int(settings.longest_ratio * len(each)) + 10)))
@@ -184,8 +185,7 @@ class _Search:
     def _likelihoods(self, vectors: Tensor) -> Tensor:
         """The log-likelihood of each token, -inf where it must not come: (n * k, dim) -> (n * k, n_tokens)."""
         step = self.scores(vectors).float().log_softmax(dim=-1)
-        for token in {self.network.vocabulary.pad_id, self.network.begin_id} - {self.network.end_id}:
-            step[:, token] = -math.inf
+        step[:, self.unsaid] = -math.inf
         if self.characters is not None:
             step.masked_fill_(~self.characters.allowed(self.states), -math.inf)
             step[:, self.network.end_id].masked_fill_(self.states != WHOLE, -math.inf)

@@ -56,14 +56,19 @@ class Vocabulary:
         self.pad_id: int = pad if pad is not None else 0
         begin = tokenizer.token_to_id(BEGIN)
         self.begin_id: int = begin if begin is not None else self.pad_id  # of texts that are written
-        tokenizer.encode_special_tokens = begin is not None  # so that "[END]" in a text is five characters
+        self._spell_special(begin is not None)
         self._memo: dict[str, TokenIds] = {}
         self._sentences: dict[tuple[str, ...], tuple[Window, ...]] = {}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """A copy has a tokeniser made anew of its JSON, which does not say how names of special tokens are read."""
         self.__dict__.update({name: value for name, value in state.items() if name != "_whole"})
-        self.tokenizer.encode_special_tokens = self.tokenizer.token_to_id(BEGIN) is not None
+        self._spell_special(self._spells_special)
+
+    def _spell_special(self, spells: bool) -> None:
+        """Whether "[END]" in a text is five characters, and not the token of this name."""
+        self._spells_special = spells
+        self.tokenizer.encode_special_tokens = spells
 
     @classmethod
     def words(cls, texts: Sequence[str], *, size: int, max_length: int) -> "Vocabulary":
@@ -134,6 +139,22 @@ class Vocabulary:
     def number_of(self, token: str) -> int:
         """The number of a token that the vocabulary has."""
         return int(self.tokenizer.token_to_id(token) or 0)
+
+    def end_with(self, token: int) -> None:
+        """Makes every text end with a token and begin with none; a name of a special token in a text is characters."""
+        name = self.tokenizer.id_to_token(token)
+        self.tokenizer.post_processor = processors.TemplateProcessing(
+            single=["$A", "end"], special_tokens=[{"id": "end", "ids": [token], "tokens": [name]}]
+        )
+        self._spell_special(True)
+        self.__dict__.pop("_whole", None)
+        self.forget()
+
+    @cached_property
+    def special(self) -> frozenset[int]:
+        """The special tokens, which are no part of a text."""
+        added = self.tokenizer.get_added_tokens_decoder().items()
+        return frozenset(number for number, token in added if token.special)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token numbers, special tokens left out."""
