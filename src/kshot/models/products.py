@@ -215,7 +215,7 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _uses_onednn(dtype: torch.dtype = torch.float32) -> bool:
-    """Whether products of a precision are made by oneDNN here; those of bfloat16 are in any case, by PyTorch's choice."""
+    """Whether products of a precision are made by oneDNN here; PyTorch itself sends those of bfloat16 there."""
     if dtype != torch.float32:
         return dtype == torch.bfloat16 and written_out() and has_onednn()
     match _KERNELS.get():
