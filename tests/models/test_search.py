@@ -138,6 +138,23 @@ def test_a_translation_that_ended_comes_before_one_that_was_cut() -> None:
     assert found.ended
 
 
+def test_unlikely_ends_do_not_stop_the_search() -> None:
+    """As many as there are beams have ended after two tokens, and the likeliest is still open."""
+    network, _ = tiny(0)
+    a, b, end = TOKENS.index("a"), TOKENS.index("b"), network.end_id
+    script = iter([{a: 0.90, end: 0.06, b: 0.04}, {b: 0.95, end: 0.05}, {end: 1.0}])
+
+    def scripted(vectors: Tensor) -> Tensor:
+        likely = torch.full((len(TOKENS),), 1e-9)
+        for token, probability in next(script).items():
+            likely[token] = probability
+        return likely.log().expand(len(vectors), -1)
+
+    [found] = search(network, scripted, GIVEN[:1], SearchSettings(beam=2))
+    assert found.tokens == (a, b)
+    assert found.score == pytest.approx(np.log(0.90 * 0.95) / 3, rel=1e-3)
+
+
 def test_scores_that_are_no_numbers_end_too() -> None:
     network, _ = tiny(0)
     for value in (float("nan"), float("inf")):

@@ -78,10 +78,23 @@ class _Text:
     longest: int
     ended: list[Hypothesis] = field(default_factory=list)
 
-    def is_done(self, going: Sequence[_Open], settings: SearchSettings) -> bool:
-        """Whether none of the open hypotheses can be better than the best that ended."""
-        hope = max((settings.score(each.likelihood, self.longest) for each in going), default=-math.inf)
-        return len(self.ended) >= settings.beam or max((each.score for each in self.ended), default=-math.inf) >= hope
+    def is_done(self, going: Sequence[_Open], length: int, settings: SearchSettings) -> bool:
+        """Whether the best that ended is better than what the open hypotheses can become.
+
+        Once as many ended as there are beams, open ones are taken for what they are, and not for what they would be if
+        all that followed were certain.
+
+        Args:
+            going: The open hypotheses.
+            length: Their tokens.
+            settings: How to search.
+        """
+        if not going:
+            return True
+        best = max((each.score for each in self.ended), default=-math.inf)
+        likeliest = max(each.likelihood for each in going)
+        enough = len(self.ended) >= settings.beam
+        return best >= settings.score(likeliest, length if enough else self.longest)
 
     def best(self) -> Hypothesis:
         return max(self.ended, key=lambda each: (each.ended, each.score))
@@ -146,7 +159,7 @@ class _Search:
         while self.texts:
             staying: list[tuple[_Text, list[_Open]]] = []
             for text, going in zip(self.texts, self._step(), strict=True):
-                if text.is_done(going, self.settings):
+                if text.is_done(going, self.said.shape[1] + 1, self.settings):
                     done[text.place] = text.best()
                 else:
                     staying.append((text, going))
