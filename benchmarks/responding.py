@@ -64,7 +64,7 @@ LOOKS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # numbers of steps to choose from
 NEIGHBOURS = {"neighbours": 64, "temperature": 0.2}  # that vote, where this is not learned
 SHARES = (0.05, 0.1, 0.2, 0.3)  # of their vote
 QUERIES = 2  # dialogues of a person that judge
-UPDATES = 400  # of each way of going on from the joint responder; small, a quarter of them
+UPDATES = 100  # of each way of going on from the joint responder
 OTHERS = 19  # people whose persona sentences stand beside a person's
 NEGATIVES = 500  # replies of training people, which the rankers by MiniLM tell a person's from
 
@@ -211,11 +211,10 @@ def trained(recipe: str, changes: Sequence[str], folder: Path, *, small: bool) -
 def goes_on(start: str, runs: Path, *, small: bool) -> Learner:
     """The learner of a start, trained if it is not yet."""
     trained("responding-joint", [], runs / "first", small=small)
-    updates = UPDATES // 4 if small else UPDATES
     changes = [
         f'start="{runs / "first"}"',
-        f"training.steps={updates}",
-        f"validation.every={updates}",
+        f"training.steps={UPDATES}",
+        f"validation.every={UPDATES}",
         "validation.keep_start=false",  # better on `valid` is enough: a few episodes are no proof
         *GOES_ON[start],
     ]
