@@ -104,7 +104,9 @@ class Table:
         one, other = best(rows), best(self.baselines)
         if not one or not other:
             return NOTHING
-        difference = estimate(values(found[one], shot, measure) - values(found[other], shot, measure))
+        ours, theirs = values(found[one], shot, measure), values(found[other], shot, measure)
+        both = min(len(ours), len(theirs))  # the draws are the same from the first on
+        difference = estimate(ours[:both] - theirs[:both])
         return f"{difference} ({other if len(rows) == 1 else f'{one} / {other}'})"
 
 

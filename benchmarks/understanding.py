@@ -53,7 +53,7 @@ ENCODER = {"kind": "pretrained", "model": "minilm", "max_length": 128}
 HISTORY = 2
 RECIPE = "understanding-domains"
 TURNS = 24  # of one domain in an update, two domains an update: what both ways of training see on average
-STEPS, SCALES = (10, 30), (1.0, 3.0)  # what every row that takes steps tries; rates in multiples of its own
+STEPS, SCALES = (10, 20), (1.0, 3.0)  # what every row that takes steps tries; rates in multiples of its own
 
 
 @dataclass(frozen=True)
