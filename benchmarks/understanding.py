@@ -132,12 +132,13 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 # These go on from the jointly trained encoder, for a quarter of the updates.
 for _name, _algorithm in {
+    "ridge": {"head": {"scale": 20.0}},
     "first-order-maml": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
     "anil": {"head": LINEAR, "inner": {"steps": 10, "rate": 0.5}},
     "protomaml": {"inner": {"steps": 3, **INNER, "head_rate": 20.0}},
     "reptile": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
 }.items():
-    RECIPES[_name] = {"algorithm": {"name": _name, **_algorithm}, "start": "joint"}
+    RECIPES[f"{_name}-after-joint"] = {"algorithm": {"name": _name, **_algorithm}, "start": "joint"}
 HEADS = ("anchored", "linear-probe", "matching")  # over the encoder of `ridge`
 ROWS: dict[str, Row] = {
     "frozen prototypes and nnshot": Row("none", NNSHOT, IO),
@@ -149,9 +150,10 @@ ROWS: dict[str, Row] = {
     **{f"ridge, {name.replace('-', ' ')}": Row("ridge", {"name": name}) for name in HEADS},
     "ridge, chosen": Row("ridge", choice=("ridge", *HEADS)),
     "ridge, fine-tuned": Row("ridge", FINE_TUNING),
+    "ridge-after-joint, fine-tuned": Row("ridge-after-joint", FINE_TUNING),
 }
 BASELINES = tuple(ROWS)[:5]
-MAIN = ("ridge", "ridge, fine-tuned", "ridge, chosen")
+MAIN = ("ridge", "ridge, fine-tuned", "ridge-after-joint, fine-tuned")
 
 
 def main() -> None:
