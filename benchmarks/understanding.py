@@ -1,20 +1,22 @@
-"""Dialogues in new domains, from 1, 5 and 10 turns an intent: meta-learned understanding beside what anyone would try.
+"""Dialogues in new domains, from a few turns: meta-learned understanding beside what anyone would try.
 
     python benchmarks/understanding.py                              every row
     python benchmarks/understanding.py --rows ridge "jointly trained, fine-tuned" --targets Banks
-    python benchmarks/understanding.py --part valid                 what settings are chosen by
+    python benchmarks/understanding.py --part valid                 what tasks and heads are chosen by
+    python benchmarks/understanding.py --data snips                 requests, one of seven domains being new
 
-The sources are the training domains of `sgd`; settings are chosen on its `valid` domains (travel, weather); the targets
-are alarms, banks and calendars. The supports are drawn from a target's train dialogues, the same for all rows;
---queries turns of its test dialogues, the same every time, judge. Every row starts from MiniLM and reads as many turns
-of history; those that learn from the sources see as many of their turns, in as many updates. One JSON file a row and
-target is written to --out; what it holds already is not measured again.
+The sources are the training domains of `sgd`; the targets are alarms, banks and calendars, with 1, 5 and 10 turns an
+intent. In `snips` a target is one domain, the sources are five others. The supports are drawn from a target's train
+turns, the same for all rows; --queries turns of its test part, the same every time, judge. Every row starts from MiniLM
+and reads as many turns of history; those that learn from the sources see as many of their turns, in as many updates.
+The steps and rates of every row that takes steps are chosen on the `valid` domains (travel and weather; in `snips` the
+seventh), from the same multiples of its own (--out/settings). One JSON file a row and target is written to --out; what
+it holds already is not measured again.
 """
 
 import argparse
-import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from rows import Table, file_of, mean, read, write
 from torch import nn
 
 from kshot.artefact import load_learner, save_learner
@@ -32,27 +35,67 @@ from kshot.data.dataset import UtteranceDataset
 from kshot.data.examples import Episode, TextExample, Utterance
 from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner
+from kshot.meta.state import State
 from kshot.meta_learner import MetaLearner
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder, encode
 from kshot.models.pretrained import PretrainedSettings
 from kshot.models.selection import select
 from kshot.run.config import Recipe, load_recipe, parse_recipe
-from kshot.run.evaluate import collate, estimate, evaluate
+from kshot.run.evaluate import collate, evaluate
 from kshot.run.train import train
-from kshot.tasks.classification import Classification
 from kshot.tasks.kinds import build_task, describe_task
 from kshot.tasks.tagging import Tagging
 from kshot.tasks.understanding import frame_scores
 
-TARGETS = {"test": ("Alarm", "Banks", "Calendar"), "valid": ("Travel", "Weather")}
-SHOTS = (1, 5, 10)
-TIMED = 5  # the number of turns for which adapting is timed
 MEASURES = ("joint", "intent", "slot")
 ENCODER = {"kind": "pretrained", "model": "minilm", "max_length": 128}
 HISTORY = 2
 RECIPE = "understanding-domains"
 TURNS = 24  # of one domain in an update, two domains an update: what both ways of training see on average
+STEPS, SCALES = (10, 20), (1.0, 3.0)  # what every row that takes steps tries; rates in multiples of its own
+
+
+@dataclass(frozen=True)
+class Data:
+    """Domains to learn from, and new ones.
+
+    Attributes:
+        splits: For each target of a part the split that has it.
+        shots: Turns of an intent to learn from.
+        timed: The number of turns for which adapting is timed, and by which steps and rates are chosen.
+        recipe: Where meta-training differs from the recipe that kshot has.
+        unit: What is learned from.
+    """
+
+    splits: dict[str, dict[str, str]]
+    shots: tuple[int, ...]
+    timed: int
+    recipe: tuple[str, ...] = ()
+    unit: str = "turns an intent"
+
+
+DATA = {
+    "sgd": Data(
+        {
+            "test": dict.fromkeys(("Alarm", "Banks", "Calendar"), "domains"),
+            "valid": dict.fromkeys(("Travel", "Weather"), "domains"),
+        },
+        shots=(1, 5, 10),
+        timed=5,
+    ),
+    # A request comes alone, and a domain has one intent: the support has to show up to 14 slots.
+    "snips": Data(
+        {
+            "test": {"AddToPlaylist": "01", "BookRestaurant": "02", "GetWeather": "03"},
+            "valid": {"BookRestaurant": "01", "GetWeather": "02", "PlayMusic": "03"},
+        },
+        shots=(5, 10, 20),
+        timed=10,
+        recipe=("training.steps=150", "training.shot=[4, 20]", "validation.every=75", "validation.shot=[5, 20]"),
+        unit="requests",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +119,7 @@ class Row:
 LEARNED = {"transitions": "learned", "transition_strength": 0.3}
 IO, WORDS = {"scheme": "io", "class_names": False}, {"scheme": "io", "class_names": False, **LEARNED}
 NNSHOT = {"name": "nearest-neighbour", "heads": {"intent": {"kind": "prototypes"}}}
-FINE_TUNING = {"name": "fine-tuning", "inner": {"steps": 30, "rate": 1e-4, "moves": "layers", "batch": 10}}
+FINE_TUNING = {"name": "fine-tuning", "inner": {"steps": 20, "rate": 1e-4, "moves": "layers", "batch": 10}}
 # First order, and LayerNorm besides the head: what a few turns can move, and an update costs little more than without.
 INNER = {"rate": 0.02, "head_rate": 0.5, "moves": "norm", "order": 1}
 LINEAR = {"normalise": True}
@@ -86,10 +129,16 @@ RECIPES: dict[str, dict[str, Any]] = {
         "algorithm": {"name": "decomposed", "inner": {"steps": 10, "rate": 0.05, "moves": "none", "order": 2}},
         "task": {"scheme": "spans"},
     },
-    "anil": {"algorithm": {"name": "anil", "head": LINEAR, "inner": {"steps": 10, "rate": 0.5}}},
-    "first-order-maml": {"algorithm": {"name": "first-order-maml", "head": LINEAR, "inner": {"steps": 5, **INNER}}},
-    "protomaml": {"algorithm": {"name": "protomaml", "inner": {"steps": 3, **INNER, "head_rate": 20.0}}},
 }
+# These go on from the jointly trained encoder, for a quarter of the updates.
+for _name, _algorithm in {
+    "ridge": {"head": {"scale": 20.0}},
+    "first-order-maml": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
+    "anil": {"head": LINEAR, "inner": {"steps": 10, "rate": 0.5}},
+    "protomaml": {"inner": {"steps": 3, **INNER, "head_rate": 20.0}},
+    "reptile": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
+}.items():
+    RECIPES[f"{_name}-after-joint"] = {"algorithm": {"name": _name, **_algorithm}, "start": "joint"}
 HEADS = ("anchored", "linear-probe", "matching")  # over the encoder of `ridge`
 ROWS: dict[str, Row] = {
     "frozen prototypes and nnshot": Row("none", NNSHOT, IO),
@@ -101,50 +150,68 @@ ROWS: dict[str, Row] = {
     **{f"ridge, {name.replace('-', ' ')}": Row("ridge", {"name": name}) for name in HEADS},
     "ridge, chosen": Row("ridge", choice=("ridge", *HEADS)),
     "ridge, fine-tuned": Row("ridge", FINE_TUNING),
+    "ridge-after-joint, fine-tuned": Row("ridge-after-joint", FINE_TUNING),
 }
 BASELINES = tuple(ROWS)[:5]
-MAIN = ("ridge", "ridge, chosen")  # the rows that need no look at the target to be picked
+MAIN = ("ridge", "ridge, fine-tuned", "ridge-after-joint, fine-tuned")
 
 
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
-    dataset = load_dataset("sgd")
-    assert isinstance(dataset, UtteranceDataset)
+    targets = DATA[arguments.data].splits[arguments.part]
     out = arguments.out if arguments.part == "test" else arguments.out / arguments.part
     for name in arguments.rows:
-        row = ROWS[name]
-        learners: tuple[MetaLearner, ...] = ()
-        for target in arguments.targets or TARGETS[arguments.part]:
-            path = out / f"{name.replace(', ', '-').replace(' ', '-')}-{target}.json"
+        ready: dict[str, tuple[MetaLearner, ...]] = {}
+        for target in arguments.targets or targets:
+            path, split = file_of(out, name, target), targets[target]
             figures = read(path) if path.is_file() else {"row": name, "target": target}
-            for shot in (each for each in arguments.shots if str(each) not in figures):
-                learners = learners or prepared(row, dataset, arguments)
-                figures[str(shot)] = measure(learners, row, of_target(dataset, arguments.part, target), shot, arguments)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-                print(name, target, shot, *(f"{m} {of(figures, shot, m)}" for m in MEASURES), flush=True)
-    show(out, TARGETS[arguments.part])
+            for shot in arguments.shots or DATA[arguments.data].shots:
+                if str(shot) in figures:
+                    continue
+                dataset = load_dataset(arguments.data, split=split)
+                assert isinstance(dataset, UtteranceDataset)
+                if split not in ready:
+                    made = prepared(ROWS[name], dataset, arguments)
+                    for each in made:
+                        each.learner.precision = getattr(torch, arguments.precision)
+                    ready[split] = settled(made, name, dataset, arguments)
+                of_target = one_domain(dataset, arguments.part, target)
+                figures[str(shot)] = measure(ready[split], ROWS[name], of_target, shot, arguments)
+                write(path, figures)
+                print(name, target, shot, *(f"{m} {mean(figures, shot, m)}" for m in MEASURES), flush=True)
+    show(out, arguments)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="sgd", choices=list(DATA))
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--part", default="test", choices=list(TARGETS))
+    parser.add_argument("--part", default="test", choices=["test", "valid"])
     parser.add_argument("--targets", nargs="*", help="domains; all of the part if left out")
-    parser.add_argument("--shots", nargs="*", type=int, default=list(SHOTS), choices=SHOTS)
+    parser.add_argument("--shots", nargs="*", type=int, help="sizes of the support; all if left out")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="of adapting")
     parser.add_argument("--draws", type=int, default=20, help="supports of each size")
+    parser.add_argument("--valid-draws", type=int, default=3, help="supports of a domain that settings are chosen by")
     parser.add_argument("--queries", type=int, default=100, help="test turns that judge, at most")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/understanding"))
+    parser.add_argument("--out", type=Path, help="benchmarks/results/understanding, or snips in it, if left out")
     parser.add_argument("--runs", type=Path, default=Path("runs/understanding"))
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.out is None:
+        arguments.out = Path("benchmarks/results/understanding") / ("" if arguments.data == "sgd" else arguments.data)
+    return arguments
 
 
-def of_target(dataset: UtteranceDataset, part: str, target: str) -> UtteranceDataset:
+def one_domain(dataset: UtteranceDataset, part: str, target: str) -> UtteranceDataset:
     """The data set with one new domain alone."""
     return replace(dataset, test=tuple(each for each in dataset.part(part) if each.task == target))
+
+
+def runs_of(dataset: UtteranceDataset, arguments: argparse.Namespace) -> Path:
+    """Where what was trained on the sources of a split is kept."""
+    folder: Path = arguments.runs
+    return folder if dataset.name.startswith("sgd") else folder / dataset.name.replace("/", "-")
 
 
 # -- learning from the sources -----------------------------------------------------------------------------------------
@@ -154,9 +221,9 @@ def prepared(row: Row, dataset: UtteranceDataset, arguments: argparse.Namespace)
     """The learner of a row, or a classifier and a tagger, trained on the sources once and kept in --runs."""
     settings = AlgorithmSettings(**row.algorithm)
     if row.start in RECIPES:
-        folder = arguments.runs / row.start
+        folder = runs_of(dataset, arguments) / row.start
         if not (folder / "learner").is_dir():
-            train(recipe_of(row.start), folder, resume=folder.is_dir())
+            train(recipe_of(row.start, dataset, arguments), folder, resume=folder.is_dir())
         learner = load_learner(folder)[0]
         if row.algorithm or row.task:
             task = build_task(describe_task(learner.task) | row.task)
@@ -189,20 +256,30 @@ def freeze(encoder: Encoder) -> None:
         tensor.requires_grad_(name in layers)
 
 
-def recipe_of(name: str) -> Recipe:
-    """Meta-training of a row: the recipe that kshot has, with another algorithm."""
-    values = load_recipe(RECIPE).model_dump()
+def recipe_of(name: str, dataset: UtteranceDataset, arguments: argparse.Namespace) -> Recipe:
+    """Meta-training of a row: the recipe that kshot has, on these sources, with another algorithm."""
+    values = base_recipe(arguments).model_dump()
     changes = RECIPES[name]
-    if changes:
-        values["title"] = f"{name}, on the sources of sgd"
-        values["algorithm"] = changes["algorithm"]
-        values["task"] |= changes.get("task", {})
+    values["title"] = f"{name}, on the sources of {dataset.name}"
+    values["data"] = dict(zip(("name", "split"), dataset.name.split("/"), strict=True))
+    values["algorithm"] = changes.get("algorithm", values["algorithm"])
+    values["task"] |= changes.get("task", {})
+    if "start" in changes:
+        joint_encoder("understanding", dataset, arguments)
+        values["start"] = str(runs_of(dataset, arguments) / "joint-understanding")
+        values["training"]["steps"] //= 4
+        values["validation"]["every"] = values["training"]["steps"]
+        values["validation"]["keep_start"] = False  # better on `valid` is enough: twelve episodes are no proof
     return parse_recipe(values, name)
+
+
+def base_recipe(arguments: argparse.Namespace) -> Recipe:
+    return load_recipe(RECIPE, DATA[arguments.data].recipe)
 
 
 def joint_encoder(kind: str, dataset: UtteranceDataset, arguments: argparse.Namespace) -> Encoder:
     """MiniLM trained on all sources for one kind of task, each by softmax layers of its own over its labels."""
-    folder = arguments.runs / f"joint-{kind}"
+    folder = runs_of(dataset, arguments) / f"joint-{kind}"
     if (folder / "learner").is_dir():
         return load_learner(folder)[0].encoder
     encoder = fresh_encoder().train()
@@ -220,7 +297,7 @@ def joint_encoder(kind: str, dataset: UtteranceDataset, arguments: argparse.Name
         domains.setdefault(example.task, []).append(example if kind == "understanding" else one_of(kind, example))
     names = sorted(domains)
     classes = {name: sorted({label for each in domains[name] for label in each.labels}) for name in names}
-    steps = load_recipe(RECIPE).training.steps
+    steps = base_recipe(arguments).training.steps
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         heads = {}
@@ -267,6 +344,66 @@ def one_of(kind: str, example: Utterance) -> Any:
     return TextExample(text, example.intent, example.task)
 
 
+# -- choosing steps and rates -----------------------------------------------------------------------------------------
+
+
+def settled(
+    learners: tuple[MetaLearner, ...], name: str, dataset: UtteranceDataset, arguments: argparse.Namespace
+) -> tuple[MetaLearner, ...]:
+    """The learners of a row with the steps and the multiple of their rates that are best on the `valid` domains."""
+    if not any(each.learner.inner.settings.steps for each in learners):
+        return learners
+    path = file_of(arguments.out / "settings", name, dataset.name.replace("/", "-"))
+    if not path.is_file():
+        found: dict[str, float] = {}
+        for scale in SCALES:
+            scaled = [with_inner(each.learner, scale, max(STEPS)) for each in learners]
+            scores = np.concatenate([along_the_way(scaled, each) for each in of_valid(dataset, arguments)])
+            means = scores.mean(axis=0).tolist()
+            found |= {f"{steps} {scale}": value for steps, value in zip(STEPS, means, strict=True)}
+        steps, scale = max(found, key=lambda key: found[key]).split()
+        write(path, {"row": name, "steps": int(steps), "scale": float(scale), "joint": found})
+        print(f"{name}: {steps} steps at {scale} times its rates", flush=True)
+    chosen = read(path)
+    return tuple(MetaLearner(with_inner(each.learner, chosen["scale"], chosen["steps"]), {}) for each in learners)
+
+
+def with_inner(learner: Learner, scale: float, steps: int) -> Learner:
+    """The same learner with a multiple of the rates of its inner loop, and other steps for new tasks."""
+    inner = learner.inner.settings
+    changes: dict[str, Any] = {"test_steps": steps, "rate": scale * inner.rate}
+    if inner.head_rate is not None:
+        changes["head_rate"] = scale * inner.head_rate
+    settings = learner.settings.model_copy(update={"inner": {**learner.settings.inner, **changes}})
+    other = build_learner(settings, learner.encoder, learner.task)
+    other.load_state_dict(learner.state_dict())
+    other.precision = learner.precision
+    return other.eval()
+
+
+def of_valid(dataset: UtteranceDataset, arguments: argparse.Namespace) -> list["Fixed"]:
+    """Episodes of each `valid` domain."""
+    return [
+        Fixed(one_domain(dataset, "valid", name), DATA[arguments.data].timed, arguments.valid_draws, arguments.queries)
+        for name in sorted({each.task for each in dataset.valid})
+    ]
+
+
+def along_the_way(learners: Sequence[Learner], episodes: "Fixed") -> np.ndarray:
+    """Joint accuracy after each of `STEPS` of one path: (n_episodes, len(STEPS))."""
+    rows = []
+    for episode in episodes.episodes:
+        parts = parts_of(learners, episode)
+        supports = [collate(each, part)[0] for each, part in zip(learners, parts, strict=True)]
+        paths = [
+            each.path(support, max(STEPS), None if each.moves else each.vectors(support).detach())
+            for each, support in zip(learners, supports, strict=True)
+        ]
+        states = enumerate(zip(*paths, strict=True))
+        rows.append([score(learners, each, parts, episode)[0] for step, each in states if step in STEPS])
+    return np.array(rows)
+
+
 # -- learning a target -------------------------------------------------------------------------------------------------
 
 
@@ -296,20 +433,19 @@ def measure(
     """The measures of each draw of some turns, and the time of an adaptation."""
     begin = perf_counter()
     episodes = Fixed(dataset, shot, arguments.draws, arguments.queries)
+    timed = shot == DATA[arguments.data].timed
     more: dict[str, Any] = {}
-    for each in learners:
-        each.learner.precision = getattr(torch, arguments.precision)
     encoder = learners[0].learner.encoder
     with nullcontext() if learners[0].learner.moves else encoder.remembering():  # the queries are encoded once
         if len(learners) > 1:
-            classifier, tagger = (each.learner for each in learners)
-            scores = np.array([separate(classifier, tagger, episode) for episode in episodes.episodes])
+            scores, seconds = separately([each.learner for each in learners], episodes)
+            more = {"seconds_to_adapt": seconds} if timed else {}
         elif row.choice:
             scores, more["chosen"] = by_choice(learners[0], row.choice, episodes)
         else:
-            result = evaluate(learners[0].learner, episodes, time=shot == TIMED)
+            result = evaluate(learners[0].learner, episodes, time=timed)
             scores = result.scores
-            more = {"seconds_to_adapt": result.seconds} if shot == TIMED else {}
+            more = {"seconds_to_adapt": result.seconds} if timed else {}
     return {
         **{name: [round(float(value), 5) for value in column] for name, column in zip(MEASURES, scores.T, strict=True)},
         "queries": max(len(each.query) for each in episodes.episodes),
@@ -319,27 +455,50 @@ def measure(
     }
 
 
-def separate(classifier: Learner, tagger: Learner, episode: Episode) -> tuple[float, float, float]:
-    """A classifier and a tagger adapt to the same support, each for itself; together they say a frame."""
-    assert isinstance(classifier.task, Classification)
-    assert isinstance(tagger.task, Tagging)
-    queries = [each for each in episode.query if isinstance(each, Utterance)]
-    parts = {}
-    for kind in ("classification", "tagging"):
-        support, query = ([one_of(kind, each) for each in side] for side in (episode.support, queries))  # type: ignore
-        parts[kind] = Episode(
-            tuple(support), tuple(query), tuple(dict.fromkeys(name for each in support for name in each.labels)), 0
+def separately(learners: Sequence[Learner], episodes: Fixed) -> tuple[np.ndarray, float]:
+    """A classifier and a tagger adapt to the same supports, each for itself; and the median time of both."""
+    scores, seconds = [], []
+    for episode in episodes.episodes:
+        begin = perf_counter()
+        parts = parts_of(learners, episode)
+        states = [each.adapt(collate(each, part)[0]) for each, part in zip(learners, parts, strict=True)]
+        seconds.append(perf_counter() - begin)
+        scores.append(score(learners, states, parts, episode))
+    return np.array(scores), float(np.median(seconds))
+
+
+def parts_of(learners: Sequence[Learner], episode: Episode) -> list[Episode]:
+    """What each learner of a row sees of an episode: all of it, or intents and slots apart."""
+    if len(learners) == 1:
+        return [episode]
+    parts = []
+    for kind in (each.task.kind for each in learners):
+        support, query = (
+            tuple(one_of(kind, each) for each in side if isinstance(each, Utterance))
+            for side in (episode.support, episode.query)
         )
+        classes = dict.fromkeys(name for each in support for name in each.labels)
+        parts.append(Episode(support, query, tuple(classes), episode.index))
+    return parts
+
+
+def score(
+    learners: Sequence[Learner], states: Sequence[State], parts: Sequence[Episode], episode: Episode
+) -> tuple[float, ...]:
+    """The measures of an episode; a classifier and a tagger say a frame together."""
+    queries = [collate(each, part)[1] for each, part in zip(learners, parts, strict=True)]
     with torch.no_grad():
-        texts = parts["classification"]
-        support, query = collate(classifier, texts)
-        chosen = classifier.logits(classifier.adapt(support), query)["label"].argmax(dim=-1).tolist()
-        sentences = parts["tagging"]
-        support, query = collate(tagger, sentences)
+        if len(learners) == 1:
+            [learner], [state], [query] = learners, states, queries
+            return learner.task.score(learner.scorer(state, query), query, episode.query, episode.classes)
+        classifier, tagger = learners
+        assert isinstance(tagger.task, Tagging)
+        texts, sentences = parts
+        chosen = classifier.logits(states[0], queries[0])["label"].argmax(dim=-1).tolist()
         lengths = [len(each.tokens) for each in sentences.query]  # type: ignore[attr-defined]
-        found = tagger.task.find(tagger.scorer(tagger.adapt(support), query), query, lengths, sentences.classes)
+        found = tagger.task.find(tagger.scorer(states[1], queries[1]), queries[1], lengths, sentences.classes)
     return frame_scores(
-        [(each.intent, each.sentence.spans) for each in queries],
+        [(each.intent, each.sentence.spans) for each in episode.query],  # type: ignore[attr-defined]
         [(texts.classes[k], [one.span for one in each]) for k, each in zip(chosen, found, strict=True)],
     )
 
@@ -357,55 +516,17 @@ def by_choice(own: MetaLearner, names: Sequence[str], episodes: Fixed) -> tuple[
 # -- showing -----------------------------------------------------------------------------------------------------------
 
 
-def of(figures: dict[str, Any], shot: int, measure: str) -> str:
-    return str(estimate(values(figures, shot, measure)))
-
-
-def values(figures: dict[str, Any], shot: int, measure: str = "joint") -> np.ndarray:
-    return np.array(figures[str(shot)][measure])
-
-
-def show(out: Path, targets: Sequence[str]) -> None:
+def show(out: Path, arguments: argparse.Namespace) -> None:
     """Prints the measures as Markdown tables, and meta-learned rows beside the best baseline, paired."""
-    found = {(each["row"], each["target"]): each for each in map(read, sorted(out.glob("*.json")))}
+    data = DATA[arguments.data]
+    table = Table(tuple(ROWS), BASELINES, tuple(data.splits[arguments.part]), data.shots, data.unit, data.timed)
+    found = table.found(out)
     for measure in MEASURES:
-        print(f"\n{measure} with {' / '.join(map(str, SHOTS))} turns an intent\n")
-        print(f"| | {' | '.join(targets)} | ms to learn {TIMED} |\n|---{'|---' * (len(targets) + 1)}|")
-        for name in ROWS:
-            cells, times = [], []
-            for target in targets:
-                figures = found.get((name, target), {})
-                means = [of(figures, shot, measure) if str(shot) in figures else "–" for shot in SHOTS]  # noqa: RUF001
-                cells.append(" / ".join(means))
-                if "seconds_to_adapt" in figures.get(str(TIMED), {}):
-                    times.append(1000 * figures[str(TIMED)]["seconds_to_adapt"])
-            if any(target in {where for row, where in found if row == name} for target in targets):
-                print(f"| {name} | {' | '.join(cells)} | {f'{np.median(times):.0f}' if times else '–'} |")  # noqa: RUF001
-    for title, rows in {
-        "Best meta-learned row": [name for name in ROWS if name not in BASELINES],
-        **{name: [name] for name in MAIN},
-    }.items():
-        print(f"\n{title} ahead of the best baseline, points of joint accuracy with the paired 95% interval\n")
-        print(f"| | {' | '.join(f'{shot} turns' for shot in SHOTS)} |\n|---{'|---' * len(SHOTS)}|")
-        for target in targets:
-            of_row = {name: each for (name, where), each in found.items() if where == target}
-            print(f"| {target} | {' | '.join(ahead(of_row, rows, shot) for shot in SHOTS)} |")
-
-
-def ahead(found: dict[str, Any], rows: Sequence[str], shot: int) -> str:
-    """How far the best of some rows is ahead of the best baseline; which are the best is seen on the same draws."""
-    measured = [name for name, each in found.items() if str(shot) in each]
-    one, other = (
-        max((name for name in names if name in measured), key=lambda name: values(found[name], shot).mean(), default="")
-        for names in (rows, BASELINES)
-    )
-    if not one or not other:
-        return "–"  # noqa: RUF001
-    which = other if len(rows) == 1 else f"{one} / {other}"
-    return f"{estimate(values(found[one], shot) - values(found[other], shot))} ({which})"
-
-
-read: Callable[[Path], dict[str, Any]] = lambda path: json.loads(path.read_text(encoding="utf-8"))  # noqa: E731
+        table.show_means(found, measure, interval=True)
+    for measure in ("joint",) if arguments.data == "sgd" else ("joint", "slot"):
+        table.show_ahead(found, "Best meta-learned row", [name for name in ROWS if name not in BASELINES], measure)
+        for name in MAIN:
+            table.show_ahead(found, name, [name], measure)
 
 
 if __name__ == "__main__":
