@@ -12,9 +12,8 @@ holds already is not measured again.
 """
 
 import argparse
-import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from rows import Table, file_of, mean, read, write
 from torch import nn
 
 from kshot.artefact import load_learner, save_learner
@@ -38,7 +38,7 @@ from kshot.models.encoder import Encoder, encode
 from kshot.models.pretrained import PretrainedEncoder, PretrainedSettings
 from kshot.models.selection import select
 from kshot.run.config import Recipe, parse_recipe
-from kshot.run.evaluate import Evaluation, collate, estimate, evaluate
+from kshot.run.evaluate import Evaluation, collate, evaluate
 from kshot.run.train import train
 from kshot.tasks.kinds import build_task, describe_task
 from kshot.tasks.tagging import Tagging, TaggingSettings
@@ -129,14 +129,13 @@ def main() -> None:
     for name in arguments.rows:
         learner: MetaLearner | None = None
         for target in arguments.targets:
-            path = arguments.out / f"{name.replace(', ', '-').replace(' ', '-')}-{target}.json"
+            path = file_of(arguments.out, name, target)
             figures = read(path) if path.is_file() else {"row": name, "target": target}
             for shot in (each for each in arguments.shots if str(each) not in figures):
                 learner = learner or prepared(ROWS[name], sources, arguments)
                 figures[str(shot)] = measure(learner, ROWS[name], target, shot, arguments)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-                print(name, target, *(f"{shot}: {f1[0]:.1f} ± {f1[1]:.1f}" for shot, f1 in shown(figures)), flush=True)
+                write(path, figures)
+                print(name, target, shot, mean(figures, shot, "f1"), flush=True)
     show(arguments.out)
 
 
@@ -336,59 +335,13 @@ def evaluate_choice(own: MetaLearner, names: Sequence[str], episodes: Fixed) -> 
 # -- showing -----------------------------------------------------------------------------------------------------------
 
 
-def shown(figures: dict[str, Any]) -> list[tuple[int, tuple[float, float]]]:
-    found = []
-    for shot in SHOTS:
-        if str(shot) in figures:
-            f1 = estimate(f1_of(figures, shot))
-            found.append((shot, (100 * f1.mean, 100 * f1.half_width)))
-    return found
-
-
 def show(out: Path) -> None:
     """Prints F1 as a Markdown table, and meta-learned rows beside the best baseline, paired."""
-    found = {(each["row"], each["target"]): each for each in map(read, sorted(out.glob("*.json")))}
-    print(f"\nF1 with {' / '.join(map(str, SHOTS))} sentences\n")
-    print(f"| | {' | '.join(TARGETS)} | ms to learn {TIMED} |\n|---{'|---' * (len(TARGETS) + 1)}|")
-    for name in ROWS:
-        cells, times = [], []
-        for target in TARGETS:
-            figures = found.get((name, target), {})
-            means = {shot: f"{mean:.1f}" for shot, (mean, _) in shown(figures)}
-            cells.append(" / ".join(means.get(shot, "–") for shot in SHOTS) if means else "–")  # noqa: RUF001
-            if "seconds_to_adapt" in figures.get(str(TIMED), {}):
-                times.append(1000 * figures[str(TIMED)]["seconds_to_adapt"])
-        if set(cells) != {"–"}:  # noqa: RUF001
-            print(f"| {name} | {' | '.join(cells)} | {f'{np.median(times):.0f}' if times else '–'} |")  # noqa: RUF001
-    for title, rows in {
-        "Best meta-learned row": [name for name in ROWS if name not in BASELINES],
-        CHOSEN: [CHOSEN],
-    }.items():
-        print(f"\n{title} ahead of the best baseline, points of F1 with the paired 95% interval\n")
-        print(f"| | {' | '.join(f'{shot} sentences' for shot in SHOTS)} |\n|---{'|---' * len(SHOTS)}|")
-        for target in TARGETS:
-            of_target = {name: each for (name, where), each in found.items() if where == target}
-            print(f"| {target} | {' | '.join(ahead(of_target, rows, shot) for shot in SHOTS)} |")
-
-
-def ahead(found: dict[str, Any], rows: Sequence[str], shot: int) -> str:
-    """How far the best of some rows is ahead of the best baseline; which are the best is seen on the same draws."""
-    measured = [name for name, each in found.items() if str(shot) in each]
-    one, other = (
-        max((name for name in names if name in measured), key=lambda name: f1_of(found[name], shot).mean(), default="")
-        for names in (rows, BASELINES)
-    )
-    if not one or not other:
-        return "–"  # noqa: RUF001
-    which = other if len(rows) == 1 else f"{one} / {other}"
-    return f"{estimate(f1_of(found[one], shot) - f1_of(found[other], shot))} ({which})"
-
-
-def f1_of(figures: dict[str, Any], shot: int) -> np.ndarray:
-    return np.array(figures[str(shot)]["f1"])
-
-
-read: Callable[[Path], dict[str, Any]] = lambda path: json.loads(path.read_text(encoding="utf-8"))  # noqa: E731
+    table = Table(tuple(ROWS), BASELINES, tuple(TARGETS), SHOTS, "sentences", TIMED)
+    found = table.found(out)
+    table.show_means(found, "f1", interval=False)
+    table.show_ahead(found, "Best meta-learned row", [name for name in ROWS if name not in BASELINES], "f1")
+    table.show_ahead(found, CHOSEN, [CHOSEN], "f1")
 
 
 if __name__ == "__main__":

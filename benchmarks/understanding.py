@@ -12,9 +12,8 @@ target is written to --out; what it holds already is not measured again.
 """
 
 import argparse
-import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from rows import Table, file_of, mean, read, write
 from torch import nn
 
 from kshot.artefact import load_learner, save_learner
@@ -38,7 +38,7 @@ from kshot.models.encoder import Encoder, encode
 from kshot.models.pretrained import PretrainedSettings
 from kshot.models.selection import select
 from kshot.run.config import Recipe, load_recipe, parse_recipe
-from kshot.run.evaluate import collate, estimate, evaluate
+from kshot.run.evaluate import collate, evaluate
 from kshot.run.train import train
 from kshot.tasks.classification import Classification
 from kshot.tasks.kinds import build_task, describe_task
@@ -116,14 +116,13 @@ def main() -> None:
         row = ROWS[name]
         learners: tuple[MetaLearner, ...] = ()
         for target in arguments.targets or TARGETS[arguments.part]:
-            path = out / f"{name.replace(', ', '-').replace(' ', '-')}-{target}.json"
+            path = file_of(out, name, target)
             figures = read(path) if path.is_file() else {"row": name, "target": target}
             for shot in (each for each in arguments.shots if str(each) not in figures):
                 learners = learners or prepared(row, dataset, arguments)
                 figures[str(shot)] = measure(learners, row, of_target(dataset, arguments.part, target), shot, arguments)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-                print(name, target, shot, *(f"{m} {of(figures, shot, m)}" for m in MEASURES), flush=True)
+                write(path, figures)
+                print(name, target, shot, *(f"{m} {mean(figures, shot, m)}" for m in MEASURES), flush=True)
     show(out, TARGETS[arguments.part])
 
 
@@ -357,55 +356,15 @@ def by_choice(own: MetaLearner, names: Sequence[str], episodes: Fixed) -> tuple[
 # -- showing -----------------------------------------------------------------------------------------------------------
 
 
-def of(figures: dict[str, Any], shot: int, measure: str) -> str:
-    return str(estimate(values(figures, shot, measure)))
-
-
-def values(figures: dict[str, Any], shot: int, measure: str = "joint") -> np.ndarray:
-    return np.array(figures[str(shot)][measure])
-
-
 def show(out: Path, targets: Sequence[str]) -> None:
     """Prints the measures as Markdown tables, and meta-learned rows beside the best baseline, paired."""
-    found = {(each["row"], each["target"]): each for each in map(read, sorted(out.glob("*.json")))}
+    table = Table(tuple(ROWS), BASELINES, targets, SHOTS, "turns an intent", TIMED)
+    found = table.found(out)
     for measure in MEASURES:
-        print(f"\n{measure} with {' / '.join(map(str, SHOTS))} turns an intent\n")
-        print(f"| | {' | '.join(targets)} | ms to learn {TIMED} |\n|---{'|---' * (len(targets) + 1)}|")
-        for name in ROWS:
-            cells, times = [], []
-            for target in targets:
-                figures = found.get((name, target), {})
-                means = [of(figures, shot, measure) if str(shot) in figures else "–" for shot in SHOTS]  # noqa: RUF001
-                cells.append(" / ".join(means))
-                if "seconds_to_adapt" in figures.get(str(TIMED), {}):
-                    times.append(1000 * figures[str(TIMED)]["seconds_to_adapt"])
-            if any(target in {where for row, where in found if row == name} for target in targets):
-                print(f"| {name} | {' | '.join(cells)} | {f'{np.median(times):.0f}' if times else '–'} |")  # noqa: RUF001
-    for title, rows in {
-        "Best meta-learned row": [name for name in ROWS if name not in BASELINES],
-        **{name: [name] for name in MAIN},
-    }.items():
-        print(f"\n{title} ahead of the best baseline, points of joint accuracy with the paired 95% interval\n")
-        print(f"| | {' | '.join(f'{shot} turns' for shot in SHOTS)} |\n|---{'|---' * len(SHOTS)}|")
-        for target in targets:
-            of_row = {name: each for (name, where), each in found.items() if where == target}
-            print(f"| {target} | {' | '.join(ahead(of_row, rows, shot) for shot in SHOTS)} |")
-
-
-def ahead(found: dict[str, Any], rows: Sequence[str], shot: int) -> str:
-    """How far the best of some rows is ahead of the best baseline; which are the best is seen on the same draws."""
-    measured = [name for name, each in found.items() if str(shot) in each]
-    one, other = (
-        max((name for name in names if name in measured), key=lambda name: values(found[name], shot).mean(), default="")
-        for names in (rows, BASELINES)
-    )
-    if not one or not other:
-        return "–"  # noqa: RUF001
-    which = other if len(rows) == 1 else f"{one} / {other}"
-    return f"{estimate(values(found[one], shot) - values(found[other], shot))} ({which})"
-
-
-read: Callable[[Path], dict[str, Any]] = lambda path: json.loads(path.read_text(encoding="utf-8"))  # noqa: E731
+        table.show_means(found, measure, interval=True)
+    table.show_ahead(found, "Best meta-learned row", [name for name in ROWS if name not in BASELINES], "joint")
+    for name in MAIN:
+        table.show_ahead(found, name, [name], "joint")
 
 
 if __name__ == "__main__":
