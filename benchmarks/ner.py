@@ -36,7 +36,7 @@ from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.meta_learner import MetaLearner
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder, encode, twice_differentiable
-from kshot.models.pretrained import PretrainedEncoder, PretrainedSettings
+from kshot.models.pretrained import PretrainedSettings
 from kshot.models.selection import select
 from kshot.run.config import Recipe, parse_recipe
 from kshot.run.evaluate import Evaluation, collate, estimate, evaluate
@@ -244,15 +244,17 @@ def freeze(encoder: Encoder) -> None:
 
 def recipe_of(name: str, sources: TaggedDataset, arguments: argparse.Namespace) -> Recipe:
     """Meta-training of a row: as many sentences an update as `joint_encoder`."""
-    recipe, encoder, steps = RECIPES[name], ENCODER, arguments.steps
+    recipe, steps, start = RECIPES[name], arguments.steps, None
     if recipe.get("start") == "joint":
-        encoder, steps = {**ENCODER, "model": str(saved_model(sources, arguments))}, steps // 4
+        joint_encoder(sources, arguments)
+        steps, start = steps // 4, str(arguments.runs / "joint")
     support, query = (4, 12), SENTENCES - 8
     return parse_recipe(
         {
             "title": f"{name}, on the sources of ner_domains",
             "data": {"name": "ner_domains"},
-            "encoder": encoder,
+            "encoder": ENCODER,
+            "start": start,
             "algorithm": recipe["algorithm"],
             "task": {"kind": "tagging", **recipe["task"]},
             "training": {
@@ -271,17 +273,6 @@ def recipe_of(name: str, sources: TaggedDataset, arguments: argparse.Namespace) 
         },
         name,
     )
-
-
-def saved_model(sources: TaggedDataset, arguments: argparse.Namespace) -> Path:
-    """The folder of the source-trained encoder as Hugging Face saves models."""
-    folder: Path = arguments.runs / "joint" / "model"
-    if not folder.is_dir():
-        encoder = joint_encoder(sources, arguments)
-        assert isinstance(encoder, PretrainedEncoder)
-        encoder.model.save_pretrained(folder)
-        encoder.vocabulary.save(folder)
-    return folder
 
 
 def joint_encoder(sources: TaggedDataset, arguments: argparse.Namespace) -> Encoder:
