@@ -9,7 +9,7 @@ and music. The supports are drawn from a target's train part, the same for all r
 part, the same every time, judge by micro F1 of whole entities. Every row starts from MiniLM; those that learn from the
 sources see as many of their sentences, in as many updates. Rows that take steps on the support choose how many and how
 large from a few candidates, on `valid`; what each came to is written to --out/valid. One JSON file a row and target is
-written to --out; what it holds already is not measured again.
+written to --out; draws that it holds already are not measured again.
 """
 
 import argparse
@@ -152,7 +152,8 @@ def main() -> None:
                 for name, shot in missing:
                     path = file_of(arguments.out, name, target)
                     figures = read(path) if path.is_file() else {"row": name, "target": target}
-                    figures[str(shot)] = measure(learners[name], ROWS[name], target, shot, arguments)
+                    before = figures.get(str(shot), {})
+                    figures[str(shot)] = measure(learners[name], ROWS[name], target, shot, arguments, before)
                     write(path, figures)
                     print(name, target, shot, mean(figures, shot, "f1"), flush=True)
     show(arguments.out)
@@ -160,7 +161,7 @@ def main() -> None:
 
 def is_missing(name: str, target: str, shot: int, arguments: argparse.Namespace) -> bool:
     path = file_of(arguments.out, name, target)
-    return not path.is_file() or str(shot) not in read(path)
+    return not path.is_file() or len(read(path).get(str(shot), {}).get("f1", ())) < arguments.draws
 
 
 def parse() -> argparse.Namespace:
@@ -321,15 +322,15 @@ def joint_encoder(sources: TaggedDataset, arguments: argparse.Namespace) -> Enco
 
 
 class Fixed:
-    """The episodes of a sampler, each judged by the same query sentences."""
+    """The episodes of a sampler from one on, each judged by the same query sentences."""
 
-    def __init__(self, dataset: Dataset, shot: int, draws: int, queries: int) -> None:
+    def __init__(self, dataset: Dataset, shot: int, draws: int, queries: int, first: int = 0) -> None:
         drawn = dataset.sampler("test", way="all", shot=shot, query="all", seed=0, n_episodes=draws)
         chosen = np.random.default_rng(0).permutation(len(dataset.test))[:queries]
         kept = {id(dataset.test[k]) for k in chosen.tolist()}
         self.episodes = [
             Episode(each.support, tuple(row for row in each.query if id(row) in kept), each.classes, each.index)
-            for each in drawn
+            for each in (drawn[i] for i in range(first, draws))
         ]
 
     def __len__(self) -> int:
@@ -339,35 +340,42 @@ class Fixed:
         return self.episodes[i]
 
 
-def measure(own: MetaLearner, row: Row, target: str, shot: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """F1 of each draw of some sentences, and the time of an adaptation."""
+def measure(
+    own: MetaLearner, row: Row, target: str, shot: int, arguments: argparse.Namespace, before: dict[str, Any]
+) -> dict[str, Any]:
+    """F1 of each draw of some sentences that is not known from before, and the time of an adaptation."""
     name, split = TARGETS[target]
     dataset = load_dataset(name, split=split)
     learner = own.learner
     learner.precision = getattr(torch, arguments.precision)
     begin = perf_counter()
-    episodes = Fixed(dataset, shot, arguments.draws, arguments.queries)
-    chosen: dict[str, Any] = {}
+    episodes = Fixed(dataset, shot, arguments.draws, arguments.queries, first=len(before.get("f1", ())))
+    chosen = Counter[str](before.get("chosen", {}))
+    timed = shot == TIMED and not before
     if row.choice:
-        result, chosen["chosen"] = evaluate_choice(own, row.choice, episodes, time=shot == TIMED)
+        result, names = evaluate_choice(own, row.choice, episodes, time=timed)
+        chosen += names
     else:
-        result = evaluate(learner, episodes, time=shot == TIMED)
+        result = evaluate(learner, episodes, time=timed)
+    scores = {
+        of.lower(): before.get(of.lower(), []) + [round(float(value), 5) for value in result.scores[:, column]]
+        for column, of in enumerate(result.measures)
+    }
     return {
-        "f1": [round(float(value), 5) for value in result.scores[:, 0]],
-        "precision": 100 * result.of("precision").mean,
-        "recall": 100 * result.of("recall").mean,
-        **({"seconds_to_adapt": result.seconds} if shot == TIMED else {}),
+        **before,
+        **scores,
+        **({"seconds_to_adapt": result.seconds} if timed else {}),
         "queries": min(arguments.queries, len(dataset.test)),
         "arithmetic": arguments.precision,
         **({"inner": learner.settings.inner} if len(row.inner) > 1 else {}),
-        "seconds": perf_counter() - begin,
-        **chosen,
+        "seconds": before.get("seconds", 0.0) + perf_counter() - begin,
+        **({"chosen": dict(chosen)} if row.choice else {}),
     }
 
 
 def evaluate_choice(
     own: MetaLearner, names: Sequence[str], episodes: Fixed, *, time: bool
-) -> tuple[Evaluation, dict[str, int]]:
+) -> tuple[Evaluation, Counter[str]]:
     """As `evaluate`, each draw by the algorithm that suits its support; and how often each was chosen."""
     scores, seconds, chosen = [], [], Counter[str]()
     for k in range(len(episodes)):
@@ -379,7 +387,7 @@ def evaluate_choice(
             seconds.append(perf_counter() - begin)
         chosen[best.learner.settings.name] += 1
         scores.append(evaluate(best.learner, [episode], time=False).scores[0])
-    return Evaluation(own.learner.task.measures, np.array(scores), float(np.median(seconds))), dict(chosen)
+    return Evaluation(own.learner.task.measures, np.array(scores), float(np.median(seconds))), chosen
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------

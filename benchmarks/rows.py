@@ -104,7 +104,8 @@ class Table:
         one, other = best(rows), best(self.baselines)
         if not one or not other:
             return NOTHING
-        difference = estimate(values(found[one], shot, measure) - values(found[other], shot, measure))
+        of_both = zip(values(found[one], shot, measure), values(found[other], shot, measure), strict=False)
+        difference = estimate(np.array([x - y for x, y in of_both]))  # the draws that both have
         return f"{difference} ({other if len(rows) == 1 else f'{one} / {other}'})"
 
 
