@@ -7,8 +7,9 @@ The sources are the training domains of `ner_domains` (news, Wikipedia, social m
 are chosen on its `valid` domain (literature); the targets are finance (sec_filings), medicine (bc5cdr, anem), science
 and music. The supports are drawn from a target's train part, the same for all rows; --queries sentences of its test
 part, the same every time, judge by micro F1 of whole entities. Every row starts from MiniLM; those that learn from the
-sources see as many of their sentences, in as many updates. One JSON file a row and target is written to --out; what it
-holds already is not measured again.
+sources see as many of their sentences, in as many updates. Rows that take steps on the support choose how many and how
+large from a few candidates, on `valid`; what each came to is written to --out/valid. One JSON file a row and target is
+written to --out; draws that it holds already are not measured again.
 """
 
 import argparse
@@ -31,11 +32,11 @@ from kshot.data.catalogue import load_dataset
 from kshot.data.dataset import Dataset, TaggedDataset
 from kshot.data.examples import Episode
 from kshot.meta.algorithms import build_learner
-from kshot.meta.learner import AlgorithmSettings
+from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.meta_learner import MetaLearner
 from kshot.models.build import build_encoder
-from kshot.models.encoder import Encoder, encode
-from kshot.models.pretrained import PretrainedEncoder, PretrainedSettings
+from kshot.models.encoder import Encoder, encode, twice_differentiable
+from kshot.models.pretrained import PretrainedSettings
 from kshot.models.selection import select
 from kshot.run.config import Recipe, parse_recipe
 from kshot.run.evaluate import Evaluation, collate, evaluate
@@ -65,12 +66,14 @@ class Row:
         algorithm: How it adapts, if not as it was trained.
         task: How sentences become items, if not as it was trained.
         choice: Algorithms of which each draw takes the one that is best at support sentences that are left out.
+        inner: Settings of its inner loop, of which it takes those that are best on `valid`.
     """
 
     start: str
     algorithm: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
     choice: tuple[str, ...] = ()
+    inner: tuple[dict[str, Any], ...] = ({},)
 
 
 # What follows what in the sources counts in every row but NNShot's, which is without by definition.
@@ -103,19 +106,28 @@ for _name, _algorithm in {
         "task": {"scheme": "bio", **LEARNED},
         "start": "joint",
     }
+RATES: tuple[dict[str, Any], ...] = ({}, {"rate": 3e-4})
+# Few steps are enough to learn how to learn from; a new domain may need more, each on some of its sentences.
+MORE = {"test_steps": 20, "batch": 10}
+STEPS: dict[str, tuple[dict[str, Any], ...]] = {
+    "anil": ({}, {"test_steps": 50}, {"test_steps": 50, "rate": 2.0}, {"test_steps": 200, "rate": 2.0}),
+    "first-order-maml": ({}, MORE, {**MORE, "head_rate": 2.0}, {**MORE, "rate": 0.1, "head_rate": 2.0}),
+    "protomaml": ({}, MORE, {**MORE, "head_rate": 80.0}, {**MORE, "rate": 0.1, "head_rate": 80.0}),
+    "reptile": ({}, MORE, {**MORE, "head_rate": 2.0}, {**MORE, "rate": 0.1, "head_rate": 2.0}),
+}
 HEADS = ("linear-probe", "anchored", "ridge", "matching")  # over the encoder of `decomposed`
 ROWS: dict[str, Row] = {
-    "from scratch, fine-tuned": Row("none", FINE_TUNING, BIO),
-    "source-trained, fine-tuned": Row("joint", FINE_TUNING, BIO),
+    "from scratch, fine-tuned": Row("none", FINE_TUNING, BIO, inner=RATES),
+    "source-trained, fine-tuned": Row("joint", FINE_TUNING, BIO, inner=RATES),
     "source-trained, linear probe": Row("joint", {"name": "linear-probe"}, BIO),
     "source-trained, linear probe, names": Row("joint", {"name": "linear-probe"}, {**BIO, "class_names": True}),
     "nnshot": Row("joint", {"name": "nearest-neighbour"}, IO),
     "structshot": Row("joint", {"name": "nearest-neighbour"}, {**IO, **LEARNED}),
-    **{name: Row(name) for name in RECIPES},
+    **{name: Row(name, inner=STEPS.get(name, ({},))) for name in RECIPES},
     **{f"decomposed, {name.replace('-', ' ')}": Row("decomposed", {"name": name}) for name in HEADS},
     "decomposed, ridge, no names": Row("decomposed", {"name": "ridge"}, {"class_names": False}),
     "decomposed, chosen": Row("decomposed", choice=("decomposed", *HEADS)),
-    "decomposed, fine-tuned": Row("decomposed", FINE_TUNING),
+    "decomposed, fine-tuned": Row("decomposed", FINE_TUNING, inner=RATES),
 }
 BASELINES = tuple(ROWS)[:6]
 CHOSEN = "decomposed, chosen"  # the one row that needs no look at the target to be picked
@@ -126,17 +138,30 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     sources = load_dataset("ner_domains")
     assert isinstance(sources, TaggedDataset)
-    for name in arguments.rows:
-        learner: MetaLearner | None = None
+    for start in dict.fromkeys(ROWS[name].start for name in arguments.rows):
+        names = [name for name in arguments.rows if ROWS[name].start == start]
+        learners: dict[str, MetaLearner] = {}
         for target in arguments.targets:
-            path = file_of(arguments.out, name, target)
-            figures = read(path) if path.is_file() else {"row": name, "target": target}
-            for shot in (each for each in arguments.shots if str(each) not in figures):
-                learner = learner or prepared(ROWS[name], sources, arguments)
-                figures[str(shot)] = measure(learner, ROWS[name], target, shot, arguments)
-                write(path, figures)
-                print(name, target, shot, mean(figures, shot, "f1"), flush=True)
+            missing = [
+                (name, shot) for name in names for shot in arguments.shots if is_missing(name, target, shot, arguments)
+            ]
+            if missing and not learners:
+                learners = prepared(start, names, sources, arguments)
+            # Rows of one start share an encoder, and what of a target it has encoded.
+            with learners[names[0]].learner.encoder.remembering() if missing else nullcontext():
+                for name, shot in missing:
+                    path = file_of(arguments.out, name, target)
+                    figures = read(path) if path.is_file() else {"row": name, "target": target}
+                    before = figures.get(str(shot), {})
+                    figures[str(shot)] = measure(learners[name], ROWS[name], target, shot, arguments, before)
+                    write(path, figures)
+                    print(name, target, shot, mean(figures, shot, "f1"), flush=True)
     show(arguments.out)
+
+
+def is_missing(name: str, target: str, shot: int, arguments: argparse.Namespace) -> bool:
+    path = file_of(arguments.out, name, target)
+    return not path.is_file() or len(read(path).get(str(shot), {}).get("f1", ())) < arguments.draws
 
 
 def parse() -> argparse.Namespace:
@@ -157,22 +182,54 @@ def parse() -> argparse.Namespace:
 # -- learning from the sources -----------------------------------------------------------------------------------------
 
 
-def prepared(row: Row, sources: TaggedDataset, arguments: argparse.Namespace) -> MetaLearner:
-    """The learner of a row, trained on the sources once and kept in --runs."""
-    if row.start in RECIPES:
-        folder = arguments.runs / row.start
+def prepared(
+    start: str, names: Sequence[str], sources: TaggedDataset, arguments: argparse.Namespace
+) -> dict[str, MetaLearner]:
+    """The learners of rows that start from the same encoder."""
+    source = started(start, sources, arguments)
+    return {name: settled(name, source, sources, arguments) for name in names}
+
+
+def started(start: str, sources: TaggedDataset, arguments: argparse.Namespace) -> Learner:
+    """What rows start from: trained on the sources once and kept in --runs, or not at all."""
+    folder = arguments.runs / start
+    if start in RECIPES:
         if not (folder / "learner").is_dir():
-            train(recipe_of(row.start, sources, arguments), folder, resume=folder.is_dir())
-        learner = load_learner(folder)[0]
-        task = build_task(describe_task(learner.task) | row.task)
-        settings = AlgorithmSettings(**row.algorithm) if row.algorithm else learner.settings
-        if row.algorithm or row.task:
-            learner = build_learner(settings, learner.encoder, task)
-        return MetaLearner(learner, {})
-    task = Tagging(TaggingSettings(**row.task)).learned_from(sources.train)
-    encoder = joint_encoder(sources, arguments) if row.start == "joint" else fresh_encoder()
+            train(recipe_of(start, sources, arguments), folder, resume=folder.is_dir())
+        return load_learner(folder)[0]
+    encoder = joint_encoder(sources, arguments) if start == "joint" else fresh_encoder()
     freeze(encoder)
-    return MetaLearner(build_learner(AlgorithmSettings(**row.algorithm), encoder, task), {})
+    return build_learner(AlgorithmSettings(name="prototypical"), encoder, Tagging().learned_from(sources.train))
+
+
+def settled(name: str, source: Learner, sources: TaggedDataset, arguments: argparse.Namespace) -> MetaLearner:
+    """The learner of a row, with the settings of its inner loop that are best on `valid`."""
+    candidates = ROWS[name].inner
+    if len(candidates) == 1:
+        return MetaLearner(learner_of(ROWS[name], source, candidates[0]), {})
+    path = file_of(arguments.out / "valid", name, "valid")
+    if not path.is_file():
+        drawn = sources.sampler("valid", way="all", shot=(5, 20), query=60, seed=1, n_episodes=8)
+        tried = []
+        for inner in candidates:
+            learner = learner_of(ROWS[name], source, inner)
+            learner.precision = getattr(torch, arguments.precision)
+            f1 = evaluate(learner, drawn, time=False).scores[:, 0]
+            tried.append({"inner": inner, "f1": [round(float(value), 5) for value in f1]})
+            print(name, inner, "on valid", estimate(f1), flush=True)
+        write(path, {"row": name, "tried": tried})
+    best = max(read(path)["tried"], key=lambda each: float(np.mean(each["f1"])))
+    return MetaLearner(learner_of(ROWS[name], source, best["inner"]), {})
+
+
+def learner_of(row: Row, source: Learner, inner: dict[str, Any]) -> Learner:
+    """A row's learner over the encoder that it starts from."""
+    settings = AlgorithmSettings(**row.algorithm) if row.algorithm else source.settings
+    settings = settings.model_copy(update={"inner": {**settings.inner, **inner}})
+    learner = build_learner(settings, source.encoder, build_task(describe_task(source.task) | row.task))
+    if not row.algorithm:
+        learner.load_state_dict(source.state_dict())
+    return learner
 
 
 def fresh_encoder() -> Encoder:
@@ -188,15 +245,17 @@ def freeze(encoder: Encoder) -> None:
 
 def recipe_of(name: str, sources: TaggedDataset, arguments: argparse.Namespace) -> Recipe:
     """Meta-training of a row: as many sentences an update as `joint_encoder`."""
-    recipe, encoder, steps = RECIPES[name], ENCODER, arguments.steps
+    recipe, steps, start = RECIPES[name], arguments.steps, None
     if recipe.get("start") == "joint":
-        encoder, steps = {**ENCODER, "model": str(saved_model(sources, arguments))}, steps // 4
+        joint_encoder(sources, arguments)
+        steps, start = steps // 4, str(arguments.runs / "joint")
     support, query = (4, 12), SENTENCES - 8
     return parse_recipe(
         {
             "title": f"{name}, on the sources of ner_domains",
             "data": {"name": "ner_domains"},
-            "encoder": encoder,
+            "encoder": ENCODER,
+            "start": start,
             "algorithm": recipe["algorithm"],
             "task": {"kind": "tagging", **recipe["task"]},
             "training": {
@@ -215,17 +274,6 @@ def recipe_of(name: str, sources: TaggedDataset, arguments: argparse.Namespace) 
         },
         name,
     )
-
-
-def saved_model(sources: TaggedDataset, arguments: argparse.Namespace) -> Path:
-    """The folder of the source-trained encoder as Hugging Face saves models."""
-    folder: Path = arguments.runs / "joint" / "model"
-    if not folder.is_dir():
-        encoder = joint_encoder(sources, arguments)
-        assert isinstance(encoder, PretrainedEncoder)
-        encoder.model.save_pretrained(folder)
-        encoder.vocabulary.save(folder)
-    return folder
 
 
 def joint_encoder(sources: TaggedDataset, arguments: argparse.Namespace) -> Encoder:
@@ -259,7 +307,8 @@ def joint_encoder(sources: TaggedDataset, arguments: argparse.Namespace) -> Enco
                 name = names[int(rng.integers(len(names)))]
                 chosen = [domains[name][k] for k in rng.choice(len(domains[name]), SENTENCES, replace=False)]
                 batch = task.collate(chosen, types[name], encoder.vocabulary, support=False)
-                vectors = encode(encoder, batch.texts, None, torch.bfloat16, words=batch.words)
+                with twice_differentiable():  # whose first derivative is the faster one, too
+                    vectors = encode(encoder, batch.texts, None, torch.bfloat16, words=batch.words)
                 group = batch.groups["tag"]
                 (F.cross_entropy(heads[name](group.features(vectors)), group.labels) / 2).backward()
             nn.utils.clip_grad_norm_([*own, *of_heads], 1.0)
@@ -273,15 +322,15 @@ def joint_encoder(sources: TaggedDataset, arguments: argparse.Namespace) -> Enco
 
 
 class Fixed:
-    """The episodes of a sampler, each judged by the same query sentences."""
+    """The episodes of a sampler from one on, each judged by the same query sentences."""
 
-    def __init__(self, dataset: Dataset, shot: int, draws: int, queries: int) -> None:
+    def __init__(self, dataset: Dataset, shot: int, draws: int, queries: int, first: int = 0) -> None:
         drawn = dataset.sampler("test", way="all", shot=shot, query="all", seed=0, n_episodes=draws)
         chosen = np.random.default_rng(0).permutation(len(dataset.test))[:queries]
         kept = {id(dataset.test[k]) for k in chosen.tolist()}
         self.episodes = [
             Episode(each.support, tuple(row for row in each.query if id(row) in kept), each.classes, each.index)
-            for each in drawn
+            for each in (drawn[i] for i in range(first, draws))
         ]
 
     def __len__(self) -> int:
@@ -291,45 +340,54 @@ class Fixed:
         return self.episodes[i]
 
 
-def measure(own: MetaLearner, row: Row, target: str, shot: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """F1 of each draw of some sentences, and the time of an adaptation."""
+def measure(
+    own: MetaLearner, row: Row, target: str, shot: int, arguments: argparse.Namespace, before: dict[str, Any]
+) -> dict[str, Any]:
+    """F1 of each draw of some sentences that is not known from before, and the time of an adaptation."""
     name, split = TARGETS[target]
     dataset = load_dataset(name, split=split)
     learner = own.learner
     learner.precision = getattr(torch, arguments.precision)
     begin = perf_counter()
-    episodes = Fixed(dataset, shot, arguments.draws, arguments.queries)
-    chosen: dict[str, Any] = {}
-    with nullcontext() if learner.moves else learner.encoder.remembering():  # the queries are encoded once
-        if row.choice:
-            result, chosen["chosen"] = evaluate_choice(own, row.choice, episodes)
-        else:
-            result = evaluate(learner, episodes, time=shot == TIMED)
+    episodes = Fixed(dataset, shot, arguments.draws, arguments.queries, first=len(before.get("f1", ())))
+    chosen = Counter[str](before.get("chosen", {}))
+    timed = shot == TIMED and not before
+    if row.choice:
+        result, names = evaluate_choice(own, row.choice, episodes, time=timed)
+        chosen += names
+    else:
+        result = evaluate(learner, episodes, time=timed)
+    scores = {
+        of.lower(): before.get(of.lower(), []) + [round(float(value), 5) for value in result.scores[:, column]]
+        for column, of in enumerate(result.measures)
+    }
     return {
-        "f1": [round(float(value), 5) for value in result.scores[:, 0]],
-        "precision": 100 * result.of("precision").mean,
-        "recall": 100 * result.of("recall").mean,
-        **({"seconds_to_adapt": result.seconds} if shot == TIMED else {}),
+        **before,
+        **scores,
+        **({"seconds_to_adapt": result.seconds} if timed else {}),
         "queries": min(arguments.queries, len(dataset.test)),
         "arithmetic": arguments.precision,
-        "seconds": perf_counter() - begin,
-        **chosen,
+        **({"inner": learner.settings.inner} if len(row.inner) > 1 else {}),
+        "seconds": before.get("seconds", 0.0) + perf_counter() - begin,
+        **({"chosen": dict(chosen)} if row.choice else {}),
     }
 
 
-def evaluate_choice(own: MetaLearner, names: Sequence[str], episodes: Fixed) -> tuple[Evaluation, dict[str, int]]:
+def evaluate_choice(
+    own: MetaLearner, names: Sequence[str], episodes: Fixed, *, time: bool
+) -> tuple[Evaluation, Counter[str]]:
     """As `evaluate`, each draw by the algorithm that suits its support; and how often each was chosen."""
     scores, seconds, chosen = [], [], Counter[str]()
     for k in range(len(episodes)):
         episode = episodes[k]
-        with own.learner.encoder.forgetting():
+        with own.learner.encoder.forgetting() if time else nullcontext():
             begin = perf_counter()
             best, _ = own.choose(names, episode.support)
             best.learner.adapt(collate(best.learner, episode)[0])
             seconds.append(perf_counter() - begin)
         chosen[best.learner.settings.name] += 1
         scores.append(evaluate(best.learner, [episode], time=False).scores[0])
-    return Evaluation(own.learner.task.measures, np.array(scores), float(np.median(seconds))), dict(chosen)
+    return Evaluation(own.learner.task.measures, np.array(scores), float(np.median(seconds))), chosen
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------

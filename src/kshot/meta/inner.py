@@ -146,7 +146,11 @@ class InnerLoop(nn.Module):
         }
         names = [name for name in state if name in self.moving]
         leaves = [state[name] for name in names]
-        groups = [{"params": [state[name]], "lr": self._first_rate(name)} for name in names]
+        rates = {name: self._first_rate(name) for name in names}  # tensors of one rate take one call
+        groups = [
+            {"params": [state[name] for name in names if rates[name] == rate], "lr": rate}
+            for rate in dict.fromkeys(rates.values())
+        ]
         optimiser = torch.optim.Adam(groups, betas=_Moments.BETAS, eps=_Moments.EPSILON, fused=True)
         yield state
         for step in range(n_steps):
