@@ -39,7 +39,7 @@ from kshot.models.encoder import Encoder, encode, twice_differentiable
 from kshot.models.pretrained import PretrainedSettings
 from kshot.models.selection import select
 from kshot.run.config import Recipe, parse_recipe
-from kshot.run.evaluate import Evaluation, collate, evaluate
+from kshot.run.evaluate import Evaluation, collate, estimate, evaluate
 from kshot.run.train import train
 from kshot.tasks.kinds import build_task, describe_task
 from kshot.tasks.tagging import Tagging, TaggingSettings
