@@ -102,7 +102,7 @@ GOES_ON: dict[str, list[str]] = {
         "algorithm.inner={}",
         "algorithm.head={neighbours=64, temperature=0.2, share=0.1}",
         "training.head_learning_rate=0.03",
-        "training.shot=[1, 3]",
+        "training.shot=[1, 2]",
     ],
     "reptile": [
         "algorithm.name=reptile",
