@@ -215,7 +215,6 @@ def goes_on(start: str, runs: Path, *, small: bool) -> Learner:
         f'start="{runs / "first"}"',
         f"training.steps={UPDATES}",
         f"validation.every={UPDATES}",
-        "training.learning_rate=2e-4",  # the start has been trained to its end; with 1e-3 every way is worse than it
         "validation.keep_start=false",  # better on `valid` is enough: a few episodes are no proof
         *GOES_ON[start],
     ]

@@ -120,7 +120,6 @@ LEARNED = {"transitions": "learned", "transition_strength": 0.3}
 IO, WORDS = {"scheme": "io", "class_names": False}, {"scheme": "io", "class_names": False, **LEARNED}
 NNSHOT = {"name": "nearest-neighbour", "heads": {"intent": {"kind": "prototypes"}}}
 FINE_TUNING = {"name": "fine-tuning", "inner": {"steps": 20, "rate": 1e-4, "moves": "layers", "batch": 10}}
-FROM_RIDGE = {**FINE_TUNING, "heads": {group: {"kind": "ridge-linear"} for group in ("intent", "tag")}}
 # First order, and LayerNorm besides the head: what a few turns can move, and an update costs little more than without.
 INNER = {"rate": 0.02, "head_rate": 0.5, "moves": "norm", "order": 1}
 LINEAR = {"normalise": True}
@@ -147,15 +146,13 @@ ROWS: dict[str, Row] = {
     "jointly trained, ridge": Row("joint", {"name": "ridge"}, WORDS),
     "jointly trained, fine-tuned": Row("joint", FINE_TUNING, WORDS),
     "classifier and tagger, fine-tuned": Row("separate", FINE_TUNING, WORDS),
-    "jointly trained, fine-tuned from ridge": Row("joint", FROM_RIDGE, WORDS),
     **{name: Row(name) for name in RECIPES},
     **{f"ridge, {name.replace('-', ' ')}": Row("ridge", {"name": name}) for name in HEADS},
     "ridge, chosen": Row("ridge", choice=("ridge", *HEADS)),
     "ridge, fine-tuned": Row("ridge", FINE_TUNING),
-    "ridge, fine-tuned from ridge": Row("ridge", FROM_RIDGE),
     "ridge-after-joint, fine-tuned": Row("ridge-after-joint", FINE_TUNING),
 }
-BASELINES = tuple(ROWS)[:6]
+BASELINES = tuple(ROWS)[:5]
 MAIN = ("ridge", "ridge, fine-tuned", "ridge-after-joint, fine-tuned")
 
 
@@ -230,12 +227,7 @@ def prepared(row: Row, dataset: UtteranceDataset, arguments: argparse.Namespace)
         learner = load_learner(folder)[0]
         if row.algorithm or row.task:
             task = build_task(describe_task(learner.task) | row.task)
-            trained, learner = (
-                learner,
-                build_learner(settings if row.algorithm else learner.settings, learner.encoder, task),
-            )
-            if row.algorithm == FROM_RIDGE:
-                learner.heads.load_state_dict(trained.heads.state_dict())  # the penalty and the scale were learned
+            learner = build_learner(settings if row.algorithm else learner.settings, learner.encoder, task)
         return (MetaLearner(learner, {}),)
     if row.start == "separate":
         kinds: tuple[tuple[str, dict[str, Any]], ...] = (("classification", {}), ("tagging", row.task))

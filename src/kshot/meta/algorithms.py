@@ -23,7 +23,6 @@ HEADS: dict[str, tuple[type[Settings], Any]] = {
     "relation": (heads.RelationSettings, heads.Relation),
     "induction": (heads.InductionSettings, heads.Induction),
     "ridge": (heads.RidgeSettings, heads.Ridge),
-    "ridge-linear": (heads.RidgeSettings, heads.RidgeLinear),
     "linear": (heads.LinearSettings, heads.Linear),
     "prototype-linear": (heads.PrototypeSettings, heads.PrototypeLinear),
     "logistic": (heads.LogisticSettings, heads.Logistic),

@@ -307,15 +307,6 @@ class Ridge(Head):
         return self.log_scale.exp() * F.linear(x, state["weight"], state["bias"])
 
 
-class RidgeLinear(Ridge):
-    """A linear layer that starts as ridge regression, for inner loops to move: what ProtoMAML is to prototypes."""
-
-    moving = ("weight", "bias")
-
-    def rate_shapes(self, dim: int) -> dict[str, tuple[int, ...]]:
-        return {"weight": (1, dim), "bias": (1,)}
-
-
 class LinearSettings(Settings):
     """Settings of `Linear`.
 
