@@ -119,7 +119,8 @@ class Row:
 LEARNED = {"transitions": "learned", "transition_strength": 0.3}
 IO, WORDS = {"scheme": "io", "class_names": False}, {"scheme": "io", "class_names": False, **LEARNED}
 NNSHOT = {"name": "nearest-neighbour", "heads": {"intent": {"kind": "prototypes"}}}
-FINE_TUNING = {"name": "fine-tuning", "inner": {"steps": 20, "rate": 1e-4, "moves": "layers", "batch": 10}}
+ADAM = {"steps": 20, "rate": 1e-4, "moves": "layers", "batch": 10, "optimiser": "adam"}
+FINE_TUNING = {"name": "fine-tuning", "inner": ADAM}
 # First order, and LayerNorm besides the head: what a few turns can move, and an update costs little more than without.
 INNER = {"rate": 0.02, "head_rate": 0.5, "moves": "norm", "order": 1}
 LINEAR = {"normalise": True}
@@ -130,12 +131,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "task": {"scheme": "spans"},
     },
 }
-# These go on from the jointly trained encoder, for a quarter of the updates.
+# These go on from the jointly trained encoder, for a quarter of the updates. The inner loop of `protomaml-of-layers` is
+# fine-tuning as the other rows do it.
 for _name, _algorithm in {
     "ridge": {"head": {"scale": 20.0}},
     "first-order-maml": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
     "anil": {"head": LINEAR, "inner": {"steps": 10, "rate": 0.5}},
     "protomaml": {"inner": {"steps": 3, **INNER, "head_rate": 20.0}},
+    "protomaml-of-layers": {"name": "protomaml", "inner": {**ADAM, "steps": 10}},
     "reptile": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
 }.items():
     RECIPES[f"{_name}-after-joint"] = {"algorithm": {"name": _name, **_algorithm}, "start": "joint"}

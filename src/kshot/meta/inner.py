@@ -45,6 +45,8 @@ class InnerSettings(Settings):
             State of the step that suits them best; 0 for none, and then the State of the last step.
         look_every: Steps between two looks at them.
         patience: Looks without a better one after which adapting ends.
+        dropout: Whether the encoder drops out while a finished learner adapts, as it did in training: of use where it
+            moves for many steps. What is dropped depends on the number of the step alone.
     """
 
     steps: int = Field(0, ge=0)
@@ -61,6 +63,7 @@ class InnerSettings(Settings):
     hold_out: float = Field(0.0, ge=0, lt=1)
     look_every: int = Field(10, ge=1)
     patience: int = Field(3, ge=1)
+    dropout: bool = False
 
 
 class InnerLoop(nn.Module):

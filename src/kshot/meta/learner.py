@@ -1,6 +1,7 @@
 """The learner: an encoder, a head for each group of items, and an inner loop, bound to one kind of task."""
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from kshot.models.encoder import (
     n_vectors,
     rows_name,
     twice_differentiable,
+    twin,
     used_tokens,
     vector_keys,
     with_weights,
@@ -53,6 +55,17 @@ class AlgorithmSettings(Settings):
     def describe(self) -> dict[str, Any]:
         """The settings for a file; what only tasks of several groups have is left out where it is not used."""
         return self.model_dump(mode="json", exclude=None if self.heads else {"heads"})
+
+
+_DRAWING = threading.Lock()
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Chance that a seed decides, whatever other threads draw; the global generator is left as it was."""
+    with _DRAWING, torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def gather(batch: Batch, known: Mapping[bytes, Tensor]) -> Tensor:
@@ -324,7 +337,17 @@ class Learner(nn.Module):
     def _descended(self, support: Batch, vectors: Tensor | None) -> Callable[[State, int], Tensor]:
         """The loss of each step: of the whole support, or of a portion of its texts."""
         portion = self._portions(support)
-        return lambda state, step: self._support_loss(state, portion(step), vectors)
+        if not self.moves or self.training or not self.inner.settings.dropout:
+            return lambda state, step: self._support_loss(state, portion(step), vectors)
+        dropping = twin(self)
+        assert isinstance(dropping, Learner)
+        dropping.encoder.train()
+
+        def loss_of(state: State, step: int) -> Tensor:
+            with drawing(step):
+                return dropping._support_loss(state, portion(step), vectors)
+
+        return loss_of
 
     def _portions(self, batch: Batch) -> Callable[[int], Batch]:
         return portions(batch, self.inner.settings.batch if self.moves else None)
