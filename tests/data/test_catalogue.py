@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from kshot.data import catalogue
-from kshot.data.catalogue import DOMAINS, list_datasets, load_dataset, mark_entities
+from kshot.data.catalogue import DOMAINS, list_datasets, load_dataset
 from kshot.data.checks import check, check_splits
 from kshot.data.dataset import PARTS, TaggedDataset, UtteranceDataset
 from kshot.data.entries import CATALOGUE
 from kshot.data.examples import INTENT, Utterance, names_of
+from kshot.data.loaders.texts import mark_entities
 from kshot.data.normal import normalise
 from kshot.data.tags import first_problem
 from kshot.errors import KshotError

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kshot.data.catalogue import list_datasets, load_dataset, spelled_apart
+from kshot.data.catalogue import list_datasets, load_dataset
 from kshot.data.dataset import ReplyDataset
 from kshot.data.dialogue import SYSTEM, USER, Turn
 from kshot.data.entries import CATALOGUE
 from kshot.data.examples import Reply, script_of
+from kshot.data.loaders.replies import spelled_apart
 from kshot.data.local import load_path
 from kshot.data.normal import normalise
 from kshot.data.replies import ReplySampler, persons, read_replies, replies_of, with_candidates
