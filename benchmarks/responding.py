@@ -7,8 +7,9 @@ One joint responder of all training people is trained by the recipe `responding-
 updates on as many dialogues: joint training, first-order MAML of all tensors or of the output layer alone, Reptile, and
 nearest-neighbour decoding that is meta-trained (`matching`). Each row then adapts to each of the 12 test people of
 Persona-Chat, whose persona it never reads, from the same draws of their dialogues. Those that take steps take them by
-Adam on 16 replies each; which tensors move, the rate and the number of steps are chosen on the 8 valid people, from
-the same choices for every row. `--small` takes a model that is trained in minutes, on the people of Persona-Chat alone.
+Adam on 16 replies each; which tensors move, the rate and the number of steps are chosen on the 8 valid people, from the
+same choices for every row. In some rows neighbours vote besides, their vectors being those after the steps. `--small`
+takes a model that is trained in minutes, on the people of Persona-Chat alone.
 Two other dialogues of the same draw judge, the same for every number of dialogues. People who have fewer give all but
 those two. 0 dialogues are the start as it is.
 
@@ -28,7 +29,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from time import perf_counter
@@ -118,14 +119,16 @@ class Row:
     Attributes:
         start: What it starts from: a way of going on.
         algorithm: How it adapts.
+        then: Whether neighbours vote besides, once it has taken its steps.
     """
 
     start: str
     algorithm: str = "fine-tuning"
+    then: bool = False
 
     @property
     def takes_steps(self) -> bool:
-        """Whether it moves tensors, and does not look up neighbours."""
+        """Whether it moves tensors."""
         return self.algorithm not in ("nearest-neighbour", "matching")
 
 
@@ -135,6 +138,8 @@ ROWS: dict[str, Row] = {
     "first-order MAML": Row("maml", "first-order-maml"),
     "first-order MAML, output layer": Row("head", "first-order-maml"),
     "Reptile": Row("reptile", "reptile"),
+    "joint, fine-tuned, then nearest neighbours": Row("joint", then=True),
+    "Reptile, then nearest neighbours": Row("reptile", "reptile", then=True),
     "matching, meta-trained": Row("matching", "matching"),
     "MiniLM, prototypes": Row("none", "prototypes"),
     "MiniLM, ridge": Row("none", "ridge"),
@@ -227,9 +232,10 @@ def learner_of(row: Row, start: Learner, chosen: Mapping[str, Any]) -> Learner:
     if chosen and row.takes_steps:
         inner = {name: chosen[name] for name in ("rate", "moves")}
         inner |= {"optimiser": "adam", "order": 1, "batch": 16, "hold_out": 0.0, "test_steps": chosen["steps"]}
-    same = start.settings.name == row.algorithm
+    name = "nearest-neighbour" if row.then and chosen else row.algorithm
+    same = start.settings.name == name
     head = {**NEIGHBOURS, "share": chosen["share"]} if "share" in chosen else start.settings.head if same else {}
-    settings = AlgorithmSettings(name=row.algorithm, inner=inner, head=head)
+    settings = AlgorithmSettings(name=name, inner=inner, head=head)
     made = build_learner(settings, start.encoder, Responding(_TASK)).eval()
     if same:
         made.heads.load_state_dict(start.heads.state_dict())
@@ -331,9 +337,13 @@ class Bench:
     def tried(self, row: Row, drawn: Sequence[Drawn], n_dialogues: int) -> list[dict[str, Any]]:
         """The mean loss of a token of the `valid` people's queries, for everything that there is to choose."""
         found: list[dict[str, Any]] = []
-        if not row.takes_steps:
-            shares: list[dict[str, Any]] = [{"share": share} for share in SHARES]
-            for choice in shares if row.algorithm == "nearest-neighbour" else [{"learned": True}]:
+        if row.then or not row.takes_steps:
+            steps = {}
+            if row.then:
+                of_steps = self.tried(replace(row, then=False), drawn, n_dialogues)
+                steps = min(of_steps, key=lambda each: each["loss"])
+            shares: list[dict[str, Any]] = [{**steps, "share": share} for share in SHARES]
+            for choice in [{"learned": True}] if row.algorithm == "matching" else shares:
                 learner = learner_of(row, self.started(row.start), choice)
                 losses = []
                 for one in drawn:

@@ -177,3 +177,49 @@ def test_training_learns_from_all_of_the_support() -> None:
     held, whole = make("first-order-maml"), make("first-order-maml", hold_out=0.0)
     drawn = pair(held, translation_episode())
     assert torch.equal(held([drawn]), whole([drawn]))
+
+
+def test_dropout_while_adapting() -> None:
+    """What is dropped depends on the step alone; the learner and the global generator are left as they were."""
+    makings = {"rate": 0.1, "hold_out": 0.0, "test_steps": 3}
+    settings = {"batch": 3, **makings}
+
+    def dropping(on: bool) -> Learner:
+        network = seq2seq(dropout=0.3).double()
+        return translator("first-order-maml", network, inner={**settings, "dropout": on}).double()
+
+    made = dropping(True)
+    support = support_of(made)
+    before = torch.random.get_rng_state()
+    state = made.adapt(support)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not any(module.training for module in made.modules())
+    torch.manual_seed(5)
+    assert same(made.adapt(support), state)
+    plain = dropping(False).adapt(support)
+    assert state.keys() == plain.keys()
+    assert not same(state, plain)
+
+
+@pytest.mark.parametrize("hold_out", [0.0, 0.3])
+def test_neighbours_of_the_vectors_that_steps_end_with(hold_out: float) -> None:
+    """A datastore lets the output layer score while the encoder moves, and keeps the vectors of the last step."""
+    settings = {"rate": 0.01, "optimiser": "adam", "order": 1, "batch": 3, "moves": "all", "hold_out": 0.0}
+    settings |= {"test_steps": 4}
+    by_steps = translator("fine-tuning", seq2seq().double(), inner=settings).double()
+    settings["hold_out"] = hold_out
+    made = translator("nearest-neighbour", seq2seq().double(), inner=settings).double()
+    support = support_of(made)
+    state = made.adapt(support)
+    if not hold_out:
+        moved = by_steps.adapt(support)
+        for name in (name for name in moved if name.startswith("encoder.")):
+            torch.testing.assert_close(state[name], moved[name], rtol=0, atol=0)
+    kept = hold_out_of(support, hold_out)
+    assert len(state["head.token.keys"]) == len(kept.groups["token"].labels)
+    torch.testing.assert_close(state["head.token.keys"], made.vectors(kept, state).detach())
+    assert state["head.token.tokens"].tolist() == kept.groups["token"].labels.tolist()
+
+
+def hold_out_of(support: Batch, share: float) -> Batch:
+    return hold_out(support, share)[0] if share else support

@@ -233,7 +233,7 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task, *, 
             f'"{inner_settings.moves}"; set steps to 0, or moves to "all".'
         )
     learner = Learner(encoder, task, made, InnerLoop(inner_settings, shapes), moves, settings)
-    if inner_settings.batch is not None and learner.refits:
+    if inner_settings.batch is not None and len(learner.refits) > len(learner.late):
         raise KshotError(
             f"{settings.name}'s inner loop fits its head to all texts at every step; leave batch "
             f"({inner_settings.batch}) out, or choose an algorithm whose head moves, such as protomaml."

@@ -175,6 +175,11 @@ class Learner(nn.Module):
             n_steps: How many steps.
             vectors: Its vectors, where the inner loop does not move the encoder.
         """
+        for state in self._path(support, n_steps, vectors):
+            yield self._ended(state, support, vectors) if self.refits else state
+
+    def _path(self, support: Batch, n_steps: int, vectors: Tensor | None) -> Iterator[State]:
+        """The same, but heads that are fitted to the vectors at the end are not yet."""
         with torch.no_grad():
             start = self._start(support, vectors)
         yield from self.inner.descend(self._descended(support, vectors), start, n_steps)
@@ -328,11 +333,19 @@ class Learner(nn.Module):
         states: list[State] = self.inner(
             self._descended(support, vectors), start, n_steps=n_steps, differentiable=differentiable
         )
-        if not self.refits or (len(states) == 1 and differentiable):
+        if not self.refits:
             return states
+        if len(states) == 1 and differentiable:  # no step was taken, so the vectors are those of the start
+            return [states[0] | self._fitted(support, vectors, self.late)]
         with torch.set_grad_enabled(differentiable):
             wanted = states if self.inner.settings.multi_step else states[-1:]
-            return states[: -len(wanted)] + [self._refitted(state, support)[0] for state in wanted]
+            ended = [self._refitted(state, support, vectors, self.refits)[0] for state in wanted]
+            return states[: -len(wanted)] + ended
+
+    def _ended(self, state: State, support: Batch, vectors: Tensor | None) -> State:
+        """The State of a step as it would be if it were the last."""
+        with torch.no_grad():
+            return self._refitted(state, support, vectors, self.refits)[0]
 
     def _descended(self, support: Batch, vectors: Tensor | None) -> Callable[[State, int], Tensor]:
         """The loss of each step: of the whole support, or of a portion of its texts."""
@@ -362,11 +375,11 @@ class Learner(nn.Module):
         of_learned, of_held = (self._vectors_of(each, support, vectors) for each in (learned_from, held_out))
         n_steps = settings.steps if settings.test_steps is None else settings.test_steps
         best, lowest, waited = State(), math.inf, 0
-        for step, state in enumerate(self.path(learned_from, n_steps, of_learned)):
+        for step, state in enumerate(self._path(learned_from, n_steps, of_learned)):
             if step % settings.look_every and step != n_steps:
                 continue
+            found = self._ended(state, learned_from, of_learned) if self.refits else state
             with torch.no_grad():
-                found = self._refitted(state, learned_from)[0] if self.refits else state
                 loss = float(self._loss(found, held_out, of_held))
             if loss < lowest or not best:
                 best, lowest, waited = {name: tensor.detach().clone() for name, tensor in found.items()}, loss, 0
@@ -385,21 +398,35 @@ class Learner(nn.Module):
         return gather(part, dict(zip(keys, torch.split(vectors, counts), strict=True)))
 
     def _support_loss(self, state: State, support: Batch, vectors: Tensor | None) -> Tensor:
-        """What the inner loop descends; heads that are fitted in one go follow the encoder."""
-        if self.refits:
-            state, vectors = self._refitted(state, support)
+        """What the inner loop descends; heads that are fitted in one go follow the encoder, but for late ones."""
+        if follow := [name for name in self.refits if name not in self.late]:
+            state, vectors = self._refitted(state, support, vectors, follow)
         return self._loss(state, support, vectors)
 
     @property
     def refits(self) -> list[str]:
-        """The groups whose heads look at vectors, and do not move, while the encoder does."""
-        moving = bool(self.moves) and self.inner.settings.steps > 0
-        return [name for name in self.task.groups if moving and self._head(name).looks and not self._head(name).moving]
+        """The groups whose heads are fitted to vectors anew when the encoder has moved, and the late ones."""
+        return [
+            name
+            for name in self.task.groups
+            if name in self.late or (self.moves and self._head(name).looks and not self._head(name).moving)
+        ]
 
-    def _refitted(self, state: State, support: Batch) -> tuple[State, Tensor]:
-        """The State with those heads fitted to the vectors of its encoder, and these vectors."""
-        vectors = self.vectors(support, state)
-        return state | self._fitted(support, vectors, self.refits), vectors
+    @property
+    def late(self) -> list[str]:
+        """The groups whose heads are fitted after the last step alone."""
+        settings = self.inner.settings
+        takes_steps = settings.steps > 0 or bool(settings.test_steps)
+        return [name for name in self.task.groups if takes_steps and self._head(name).late]
+
+    def _refitted(
+        self, state: State, support: Batch, vectors: Tensor | None, names: Sequence[str]
+    ) -> tuple[State, Tensor]:
+        """The State with some heads fitted to the vectors of its encoder, what has moved kept; and these vectors."""
+        if self.moves or vectors is None:
+            vectors = self.vectors(support, state)
+        fitted = self._fitted(support, vectors, names)
+        return {**state, **{name: each for name, each in fitted.items() if name not in self.inner.moving}}, vectors
 
     def _start(
         self,
@@ -418,9 +445,12 @@ class Learner(nn.Module):
             ids = self._used(support, *seen)
             own |= {table: own[table][ids] if rows is None else rows.of(ids), rows_name(table): ids}
         state = with_prefix(own, "encoder")
-        if vectors is None and any(self._head(name).looks for name in support.groups):
+        for name in self.late:
+            state |= with_prefix(self._head(name).bare(), f"head.{name}")
+        names = [name for name in support.groups if name not in self.late]
+        if vectors is None and any(self._head(name).looks for name in names):
             vectors = self.vectors(support, state)
-        return state | self._fitted(support, vectors, list(support.groups))
+        return state | self._fitted(support, vectors, names)
 
     def _fitted(self, support: Batch, vectors: Tensor | None, names: Sequence[str]) -> State:
         """The State of some heads, each fitted to the items of its group that have a label."""

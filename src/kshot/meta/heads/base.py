@@ -18,11 +18,14 @@ class Head(nn.Module, ABC):
     Attributes:
         moving: The tensors of its State that an inner loop may move.
         looks: Whether `fit` looks at the vectors; if not, none need be made for it.
+        late: Whether, where an inner loop takes steps, it is fitted after the last one alone, to what they end with;
+            see `bare`.
         vectorises: Whether `torch.func.vmap` can fit and score many tasks at once.
     """
 
     moving: tuple[str, ...] = ()
     looks: bool = True
+    late: bool = False
     vectorises: bool = True
 
     @abstractmethod
@@ -32,6 +35,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def logits(self, state: State, x: Tensor) -> Tensor:
         """Scores vectors: (n_items, dim) -> (n_items, n_labels)."""
+
+    def bare(self) -> State:
+        """Its State before it has seen a support, if it is `late`: what scores while steps are taken."""
+        raise NotImplementedError
 
     def rate_shapes(self, dim: int) -> dict[str, tuple[int, ...]]:
         """The shapes that learned rates need to fit (by broadcasting) the tensors that move."""

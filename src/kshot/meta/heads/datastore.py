@@ -33,10 +33,11 @@ class Datastore(Output):
 
     Khandelwal et al. 2021, arXiv:2010.00710, eq. 2 and 3: Matching Networks (arXiv:1606.04080) with an open set of
     labels. Differs from the paper: share and temperature are learned in meta-training, and the distance is per element.
+    While an inner loop takes steps the output layer scores alone; what is kept are the vectors that they end with.
     """
 
-    moving = ()
     looks = True
+    late = True
     settings: DatastoreSettings
 
     def __init__(self, settings: DatastoreSettings, dim: int) -> None:
@@ -45,9 +46,11 @@ class Datastore(Output):
         self.share_logit = nn.Parameter(torch.tensor(math.log(settings.share / (1 - settings.share))))
 
     def fit(self, items: Items) -> State:
-        return {**super().fit(items), "keys": items.x, "tokens": items.y}
+        return {**self.bare(), "keys": items.x, "tokens": items.y}
 
     def logits(self, state: State, x: Tensor) -> Tensor:
+        if "keys" not in state:
+            return super().logits(state, x)
         own = super().logits(state, x).log_softmax(dim=-1)  # (n, n_tokens)
         distances = torch.cdist(x, state["keys"]).square() / x.shape[-1]  # (n, n_support)
         nearest, rows = distances.topk(min(self.settings.neighbours, len(state["keys"])), largest=False)

@@ -33,6 +33,9 @@ class Output(Head):
         self._layer = encoder
 
     def fit(self, items: Items) -> State:
+        return self.bare()
+
+    def bare(self) -> State:
         weight, bias = self._layer()
         return {"weight": weight, "bias": weight.new_zeros(len(weight)) if bias is None else bias}
 
