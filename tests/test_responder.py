@@ -11,6 +11,7 @@ import pytest
 from contract import translator
 from kshot.cli import main
 from kshot.data.dialogue import SYSTEM, USER, HistoryCut, Turn
+from kshot.data.replies import read_replies
 from kshot.errors import KshotError
 from kshot.meta_learner import MetaLearner, default_learner, load_task
 from kshot.predictions import _writers
@@ -128,6 +129,16 @@ def test_a_single_reply_is_learned_without_what_was_said_before(algorithm: str) 
 def test_who_opens_a_dialogue_is_learned_too() -> None:
     adapted = meta_learner().adapt([[("self", "mare"), ("partner", "și"), ("self", "măr")]])
     assert [(len(each.history), each.text) for each in adapted.examples] == [(0, "mare"), (2, "măr")]
+
+
+def test_what_a_task_keeps_can_be_learned_from_again(tmp_path: Path) -> None:
+    adapted = task()
+    adapted.save(tmp_path / "task", bundle=True)
+    kept = read_replies(tmp_path / "task" / "examples.jsonl")
+    again = meta_learner().adapt(kept)
+    assert isinstance(again, AdaptedResponder)
+    assert again.n_dialogues == adapted.n_dialogues
+    assert again.respond(HISTORIES) == adapted.respond(HISTORIES)
 
 
 @both

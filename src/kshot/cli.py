@@ -251,10 +251,9 @@ def adapt(
     """Learn a task from a file of labelled texts, tagged sentences, sentence pairs, annotated turns or dialogues."""
     from time import perf_counter
 
-    from kshot.data.dialogue import is_dialogues
     from kshot.data.pairs import is_pairs, read_pairs
     from kshot.data.readers import is_tagged, is_utterances, read_examples, read_tagged, read_utterances
-    from kshot.data.replies import read_replies
+    from kshot.data.replies import is_replies, read_replies
     from kshot.output import show_adapted, show_choice
 
     plain = examples.suffix.lower() == ".txt"  # has no labels, so it must mark entities
@@ -263,7 +262,7 @@ def adapt(
         kind, support = "translation", read_pairs(examples, targets, source=text, target=label)
     elif is_utterances(examples):
         kind, support = "understanding", read_utterances(examples)
-    elif is_dialogues(examples):
+    elif is_replies(examples):
         kind, support = "responding", read_replies(examples)
     elif plain or is_tagged(examples):
         kind, support = "tagging", read_tagged(examples, scheme=scheme)

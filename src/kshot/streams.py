@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
-from kshot.data.dialogue import TURNS_FIELD, USER, History, Turn, dialogue_of, read_turns
+from kshot.data.dialogue import HISTORY_FIELD, TURNS_FIELD, USER, History, Turn, dialogue_of, read_turns
 from kshot.data.files import find_field, suffix_of, text_of
 from kshot.data.readers import TEXT_FIELDS, Row, read_rows, read_texts
-from kshot.data.utterances import HISTORY_FIELD
 from kshot.errors import KshotError
 
 T = TypeVar("T")

@@ -1,7 +1,4 @@
-"""The support of a saved task as JSON Lines: an example a line.
-
-`kshot adapt` reads such a file again, but for a responder's: a line of that is one reply, and not a dialogue.
-"""
+"""The support of a saved task as JSON Lines: an example a line. `kshot adapt` reads such a file again."""
 
 import json
 from collections.abc import Callable, Iterable

@@ -16,7 +16,7 @@ from kshot.data.examples import Reply, script_of
 from kshot.data.loaders.replies import spelled_apart
 from kshot.data.local import load_path
 from kshot.data.normal import normalise
-from kshot.data.replies import ReplySampler, persons, read_replies, replies_of, with_candidates
+from kshot.data.replies import ReplySampler, is_replies, persons, read_replies, replies_of, with_candidates
 from kshot.errors import KshotError
 from toy import dialogue, replies
 
@@ -57,6 +57,44 @@ def test_each_turn_of_the_system_is_a_reply(tmp_path: Path) -> None:
         Reply((hi, ahoy, plans), "sailing .", "anna", "0"),
         Reply((), "good day .", "bert", "1"),  # who opens a dialogue answers nobody
     ]
+
+
+def test_replies_one_by_one(tmp_path: Path) -> None:
+    """As a saved task keeps them; a row that names no dialogue is one of its own."""
+    hi = {"speaker": "user", "text": "hi !"}
+    path = written(
+        tmp_path,
+        [
+            {"history": [hi], "text": "ahoy .", "task": "anna", "dialogue": "3"},
+            {"history": [], "text": "good day ."},
+        ],
+    )
+    assert is_replies(path)
+    assert read_replies(path) == [
+        Reply((Turn(USER, "hi !"),), "ahoy .", "anna", "3"),
+        Reply((), "good day .", "", "line 2"),
+    ]
+    assert not is_replies(written(tmp_path, [{"history": [hi], "text": "wake me", "label": "alarm"}], "labelled.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"turns": [{"speaker": "self", "text": "hi"}]},
+            "line 2: this is no reply, as the first row is; give each row the fields history and text, or each the "
+            "field turns.",
+        ),
+        ({"history": [], "text": " "}, 'line 2: the field "text" is empty; fill it in or take the row out.'),
+        (
+            {"history": "hi", "text": "ahoy"},
+            'line 2: the field "history" is a text ("hi"), not a list; write [{"speaker": "user", "text": ...}, ...].',
+        ),
+    ],
+)
+def test_replies_that_cannot_be_learned_from(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    path = written(tmp_path, [{"history": [], "text": "ahoy ."}, row])
+    assert refused(read_replies, path) == f"{path}, {message}"
 
 
 def test_a_history_as_a_text_says_who_speaks() -> None:

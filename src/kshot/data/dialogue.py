@@ -25,7 +25,7 @@ SYSTEM: Speaker = "system"
 SPEAKERS: Mapping[str, Speaker] = MappingProxyType({"user": USER, "system": SYSTEM, "partner": USER, "self": SYSTEM})
 """What files call the speakers; in files of personas `self` is the one whose manner is learned."""
 
-TURNS_FIELD = "turns"
+TURNS_FIELD, HISTORY_FIELD = "turns", "history"
 DIALOGUE_SUFFIXES = (".jsonl", ".json")
 
 

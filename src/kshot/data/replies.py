@@ -3,18 +3,45 @@
 One dialogue a line, in JSONL; where there are several persons, `task` says who "system" (or "self") is:
 
     {"turns": [{"speaker": "user", "text": "Any plans?"}, {"speaker": "system", "text": "Sailing."}], "task": "anna"}
+
+Or one reply a line, as a saved task keeps its examples; replies of one `dialogue` belong together:
+
+    {"history": [{"speaker": "user", "text": "Any plans?"}], "text": "Sailing.", "task": "anna", "dialogue": "3"}
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kshot.data.dialogue import SYSTEM, Turn, read_dialogues
+from kshot.data.dialogue import (
+    DIALOGUE_SUFFIXES,
+    HISTORY_FIELD,
+    SYSTEM,
+    TURNS_FIELD,
+    Turn,
+    is_dialogues,
+    read_dialogues,
+    read_turns,
+)
 from kshot.data.draws import generator_of
 from kshot.data.examples import Reply
-from kshot.data.files import PART_FIELDS, TASK_FIELDS, Row, field_names, find_optional_field, name_of
+from kshot.data.files import (
+    PART_FIELDS,
+    TASK_FIELDS,
+    Row,
+    field_names,
+    find_optional_field,
+    first_row,
+    name_of,
+    read_rows,
+    suffix_of,
+    text_of,
+)
 from kshot.data.normal import normalise
 from kshot.data.pieces import PieceSampler
+from kshot.errors import KshotError
+
+_REPLY_FIELDS, _OPTIONAL_FIELDS = {HISTORY_FIELD, "text"}, {"task", "dialogue", "part"}
 
 N_CANDIDATES = 20
 """Among how many replies the true one is to be told, as in ConvAI2."""
@@ -36,12 +63,27 @@ def replies_of(turns: Sequence[Turn], *, task: str = "", dialogue: str = "", par
     ]
 
 
+def is_replies(path: Path) -> bool:
+    """Whether a file has dialogues, or replies one by one.
+
+    Raises:
+        KshotError: If it has to be looked into and cannot be read.
+    """
+    return is_dialogues(path) or (suffix_of(path) in DIALOGUE_SUFFIXES and _is_reply(first_row(path)))
+
+
+def _is_reply(row: Row | None) -> bool:
+    return row is not None and _REPLY_FIELDS <= set(row.fields) <= _REPLY_FIELDS | _OPTIONAL_FIELDS
+
+
 def read_replies(path: Path) -> list[Reply]:
-    """Reads the replies of dialogues, see `kshot.data.dialogue`.
+    """Reads the replies of dialogues, see `kshot.data.dialogue`, or replies one by one.
 
     Raises:
         KshotError: If the file cannot be read, or a dialogue in it: as `read_dialogues`.
     """
+    if suffix_of(path) in DIALOGUE_SUFFIXES and _is_reply(first_row(path)):
+        return [_reply(path, row) for row in read_rows(path)]
     dialogues = read_dialogues(path, of=SYSTEM)
     names = field_names([each.row for each in dialogues])
     task, part = (find_optional_field(path, names, None, fields, fields[0]) for fields in (TASK_FIELDS, PART_FIELDS))
@@ -55,6 +97,20 @@ def read_replies(path: Path) -> list[Reply]:
             part=_named(path, each.row, part),
         )
     ]
+
+
+def _reply(path: Path, row: Row) -> Reply:
+    if not _is_reply(row):
+        raise KshotError(
+            f"{path}, {row.place}: this is no reply, as the first row is; give each row the fields "
+            f"{HISTORY_FIELD} and text, or each the field {TURNS_FIELD}."
+        )
+    history = tuple(each.turn for each in read_turns(path, row, HISTORY_FIELD))
+    task, dialogue, part = (
+        name_of(path, row, field, optional=True) if field in row.fields else ""
+        for field in ("task", "dialogue", "part")
+    )
+    return Reply(history, text_of(path, row, "text").strip(), task, dialogue or row.place, part)
 
 
 def _named(path: Path, row: Row, field: str | None) -> str:

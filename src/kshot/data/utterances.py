@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kshot.data.dialogue import (
     DIALOGUE_SUFFIXES,
+    HISTORY_FIELD,
     TURNS_FIELD,
     USER,
     History,
@@ -39,7 +40,7 @@ from kshot.data.marks import SLOT_MARK, on_words, read_span, words_of
 from kshot.data.tags import Span
 from kshot.errors import KshotError
 
-INTENT_FIELD, SLOTS_FIELD, HISTORY_FIELD = "intent", "slots", "history"
+INTENT_FIELD, SLOTS_FIELD = "intent", "slots"
 
 
 def is_utterances(path: str | Path) -> bool:
