@@ -220,6 +220,7 @@ def goes_on(start: str, runs: Path, *, small: bool) -> Learner:
         f'start="{runs / "first"}"',
         f"training.steps={UPDATES}",
         f"validation.every={UPDATES}",
+        "training.learning_rate=3e-4",
         "validation.keep_start=false",  # better on `valid` is enough: a few episodes are no proof
         *GOES_ON[start],
     ]
