@@ -29,7 +29,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import perf_counter
@@ -129,7 +129,7 @@ class Row:
     @property
     def takes_steps(self) -> bool:
         """Whether it moves tensors."""
-        return self.algorithm not in ("nearest-neighbour", "matching")
+        return self.then or self.algorithm not in ("nearest-neighbour", "matching")
 
 
 ROWS: dict[str, Row] = {
@@ -139,8 +139,8 @@ ROWS: dict[str, Row] = {
     "first-order MAML, output layer": Row("head", "first-order-maml"),
     "Reptile": Row("reptile", "reptile"),
     "joint, fine-tuned, then nearest neighbours": Row("joint", then=True),
-    "Reptile, then nearest neighbours": Row("reptile", "reptile", then=True),
     "matching, meta-trained": Row("matching", "matching"),
+    "matching, meta-trained, fine-tuned": Row("matching", "matching", then=True),
     "MiniLM, prototypes": Row("none", "prototypes"),
     "MiniLM, ridge": Row("none", "ridge"),
 }
@@ -233,7 +233,7 @@ def learner_of(row: Row, start: Learner, chosen: Mapping[str, Any]) -> Learner:
     if chosen and row.takes_steps:
         inner = {name: chosen[name] for name in ("rate", "moves")}
         inner |= {"optimiser": "adam", "order": 1, "batch": 16, "hold_out": 0.0, "test_steps": chosen["steps"]}
-    name = "nearest-neighbour" if row.then and chosen else row.algorithm
+    name = row.algorithm if row.algorithm == "matching" or not (row.then and chosen) else "nearest-neighbour"
     same = start.settings.name == name
     head = {**NEIGHBOURS, "share": chosen["share"]} if "share" in chosen else start.settings.head if same else {}
     settings = AlgorithmSettings(name=name, inner=inner, head=head)
@@ -341,10 +341,10 @@ class Bench:
         if row.then or not row.takes_steps:
             steps = {}
             if row.then:
-                of_steps = self.tried(replace(row, then=False), drawn, n_dialogues)
+                of_steps = self.tried(Row(row.start), drawn, n_dialogues)
                 steps = min(of_steps, key=lambda each: each["loss"])
             shares: list[dict[str, Any]] = [{**steps, "share": share} for share in SHARES]
-            for choice in [{"learned": True}] if row.algorithm == "matching" else shares:
+            for choice in [{**steps, "learned": True}] if row.algorithm == "matching" else shares:
                 learner = learner_of(row, self.started(row.start), choice)
                 losses = []
                 for one in drawn:
