@@ -118,9 +118,7 @@ def _load_domains(entry: Entry, split: str, data_dir: Path | None, fetch: Fetch)
             for of in ("train",) if part == "train" else ("train", "test"):
                 parts[part] += [replace(each, task=domain) for each in found.part(of)]
     made = {part: tuple(sentences) for part, sentences in parts.items()}
-    return TaggedDataset(
-        f"{entry.name}/{split}", made["train"], made["valid"], made["test"], entry.unit, entry.licence, entry.source
-    )
+    return entry.dataset(TaggedDataset, split, made)
 
 
 def _load_with_synthetic(entry: Entry, data_dir: Path | None, fetch: Fetch) -> ReplyDataset:

@@ -1,12 +1,15 @@
 """The table of known data sets."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 from kshot.data.dataset import Unit
 from kshot.data.download import CONVERTERS
+
+D = TypeVar("D")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class Entry:
     def can_be_downloaded(self) -> bool:
         """Whether it is downloaded when it is asked for and not found."""
         return self.name in CONVERTERS
+
+    def dataset(self, kind: Callable[..., D], split: str, parts: Mapping[str, object], *more: object) -> D:
+        """A data set of a kind made of its parts; `more` is what the kind has besides."""
+        three = (parts["train"], parts["valid"], parts["test"])
+        return kind(f"{self.name}/{split}", *three, self.unit, self.licence, self.source, *more)
 
 
 INTO_ENGLISH, FROM_ENGLISH = "into_english", "from_english"

@@ -41,7 +41,7 @@ from kshot.data.normal import normalise
 from kshot.data.pieces import PieceSampler
 from kshot.errors import KshotError
 
-_REPLY_FIELDS, _OPTIONAL_FIELDS = {HISTORY_FIELD, "text"}, {"task", "dialogue", "part"}
+_REPLY_FIELDS, _OPTIONAL_FIELDS = {HISTORY_FIELD, "text"}, ("task", "dialogue", "part")
 
 N_CANDIDATES = 20
 """Among how many replies the true one is to be told, as in ConvAI2."""
@@ -69,11 +69,16 @@ def is_replies(path: Path) -> bool:
     Raises:
         KshotError: If it has to be looked into and cannot be read.
     """
-    return is_dialogues(path) or (suffix_of(path) in DIALOGUE_SUFFIXES and _is_reply(first_row(path)))
+    return is_dialogues(path) or _is_one_by_one(path)
 
 
-def _is_reply(row: Row | None) -> bool:
-    return row is not None and _REPLY_FIELDS <= set(row.fields) <= _REPLY_FIELDS | _OPTIONAL_FIELDS
+def _is_one_by_one(path: Path) -> bool:
+    row = first_row(path) if suffix_of(path) in DIALOGUE_SUFFIXES else None
+    return row is not None and _is_reply(row)
+
+
+def _is_reply(row: Row) -> bool:
+    return _REPLY_FIELDS <= set(row.fields) <= _REPLY_FIELDS.union(_OPTIONAL_FIELDS)
 
 
 def read_replies(path: Path) -> list[Reply]:
@@ -82,7 +87,7 @@ def read_replies(path: Path) -> list[Reply]:
     Raises:
         KshotError: If the file cannot be read, or a dialogue in it: as `read_dialogues`.
     """
-    if suffix_of(path) in DIALOGUE_SUFFIXES and _is_reply(first_row(path)):
+    if _is_one_by_one(path):
         return [_reply(path, row) for row in read_rows(path)]
     dialogues = read_dialogues(path, of=SYSTEM)
     names = field_names([each.row for each in dialogues])
@@ -106,10 +111,7 @@ def _reply(path: Path, row: Row) -> Reply:
             f"{HISTORY_FIELD} and text, or each the field {TURNS_FIELD}."
         )
     history = tuple(each.turn for each in read_turns(path, row, HISTORY_FIELD))
-    task, dialogue, part = (
-        name_of(path, row, field, optional=True) if field in row.fields else ""
-        for field in ("task", "dialogue", "part")
-    )
+    task, dialogue, part = (_named(path, row, field if field in row.fields else None) for field in _OPTIONAL_FIELDS)
     return Reply(history, text_of(path, row, "text").strip(), task, dialogue or row.place, part)
 
 

@@ -27,6 +27,4 @@ def load_pairs(folder: Path, entry: Entry, split: str) -> PairDataset:
                         source, target, task = target, source, f"{row['tgt_lang']}-{row['src_lang']}"
                     pairs.append(SentencePair(source, target, task, of))
         parts[part] = tuple(pairs)
-    return PairDataset(
-        f"{entry.name}/{split}", parts["train"], parts["valid"], parts["test"], entry.unit, entry.licence, entry.source
-    )
+    return entry.dataset(PairDataset, split, parts)

@@ -23,16 +23,7 @@ def load_replies(folder: Path, entry: Entry, split: str) -> ReplyDataset:
             personas |= {str(row["id"]): strings(row["persona"]) for row in rows}
             found = tuple(reply for row in rows for reply in _replies(row))
             parts[part] = found if part == "train" else with_candidates(found)
-    return ReplyDataset(
-        f"{entry.name}/{split}",
-        parts["train"],
-        parts["valid"],
-        parts["test"],
-        entry.unit,
-        entry.licence,
-        entry.source,
-        personas,
-    )
+    return entry.dataset(ReplyDataset, split, parts, personas)
 
 
 def _replies(row: Fields) -> list[Reply]:

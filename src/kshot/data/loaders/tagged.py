@@ -12,13 +12,11 @@ from kshot.data.verified import Fields, strings, verified_rows, verified_split
 def load_tagged(folder: Path, entry: Entry, split: str) -> TaggedDataset:
     """Sentences in `train`, `valid` and `test`; those of crossner in a folder for each split, which is a domain."""
     below = f"{split}/" if len(entry.splits) > 1 else ""
-    parts = {part: _sentences(verified_rows(entry, folder, f"{below}{part}.jsonl"), part=part) for part in PARTS}
+    parts = {part: _sentences(verified_rows(entry, folder, f"{below}{part}.jsonl"), part) for part in PARTS}
     if "splits/types.json" in entry.checksums:
         verified_split(entry, folder, "types")
-    return TaggedDataset(
-        f"{entry.name}/{split}", parts["train"], parts["valid"], parts["test"], entry.unit, entry.licence, entry.source
-    )
+    return entry.dataset(TaggedDataset, split, parts)
 
 
-def _sentences(rows: Iterable[Fields], *, part: str, task: str = "") -> tuple[TaggedExample, ...]:
-    return tuple(TaggedExample(strings(row["tokens"]), strings(row["tags"]), task, part) for row in rows)
+def _sentences(rows: Iterable[Fields], part: str) -> tuple[TaggedExample, ...]:
+    return tuple(TaggedExample(strings(row["tokens"]), strings(row["tags"]), part=part) for row in rows)

@@ -110,16 +110,7 @@ def _dataset(
     parts: Mapping[str, tuple[TextExample, ...]],
     out_of_scope: tuple[TextExample, ...] = (),
 ) -> TextDataset:
-    return TextDataset(
-        f"{entry.name}/{split}",
-        parts["train"],
-        parts["valid"],
-        parts["test"],
-        entry.unit,
-        entry.licence,
-        entry.source,
-        out_of_scope,
-    )
+    return entry.dataset(TextDataset, split, parts, out_of_scope)
 
 
 TEXT_LOADERS: Mapping[str, Callable[[Path, Entry, str], Dataset]] = MappingProxyType(

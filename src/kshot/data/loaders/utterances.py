@@ -31,9 +31,7 @@ def load_utterances(folder: Path, entry: Entry, split: str) -> UtteranceDataset:
         )
         for part in PARTS
     }
-    return UtteranceDataset(
-        f"{entry.name}/{split}", made["train"], made["valid"], made["test"], entry.unit, entry.licence, entry.source
-    )
+    return entry.dataset(UtteranceDataset, split, made)
 
 
 def _turns(row: Fields, task: str, part: str) -> Iterator[Utterance]:
