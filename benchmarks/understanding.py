@@ -103,7 +103,8 @@ class Row:
     """One way to learn a target.
 
     Attributes:
-        start: What its encoder was trained by: `none`, `joint`, `separate` (two of them), or a name in `RECIPES`.
+        start: What its encoder was trained by: `none`, `joint`, `separate` (two of them), a name in `RECIPES`, or
+            `AVERAGED`.
         algorithm: How it adapts, if not as it was trained.
         task: How turns become items, if not as it was trained.
         choice: Algorithms of which each draw takes the one that is best at support turns that are left out.
@@ -142,6 +143,7 @@ for _name, _algorithm in {
     "reptile": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
 }.items():
     RECIPES[f"{_name}-after-joint"] = {"algorithm": {"name": _name, **_algorithm}, "start": "joint"}
+AVERAGED = "ridge averaged with joint"  # the mean of both encoders, tensor by tensor (Wortsman et al. 2022, 2203.05482)
 HEADS = ("anchored", "linear-probe", "matching")  # over the encoder of `ridge`
 ROWS: dict[str, Row] = {
     "frozen prototypes and nnshot": Row("none", NNSHOT, IO),
@@ -154,9 +156,11 @@ ROWS: dict[str, Row] = {
     "ridge, chosen": Row("ridge", choice=("ridge", *HEADS)),
     "ridge, fine-tuned": Row("ridge", FINE_TUNING),
     "ridge-after-joint, fine-tuned": Row("ridge-after-joint", FINE_TUNING),
+    "ridge averaged with joint": Row(AVERAGED, {"name": "ridge", "head": {"scale": 20.0}}),
+    "ridge averaged with joint, fine-tuned": Row(AVERAGED, FINE_TUNING),
 }
 BASELINES = tuple(ROWS)[:5]
-MAIN = ("ridge", "ridge, fine-tuned", "ridge-after-joint, fine-tuned")
+MAIN = ("ridge", "ridge, fine-tuned", "ridge averaged with joint, fine-tuned")
 
 
 def main() -> None:
@@ -223,11 +227,13 @@ def runs_of(dataset: UtteranceDataset, arguments: argparse.Namespace) -> Path:
 def prepared(row: Row, dataset: UtteranceDataset, arguments: argparse.Namespace) -> tuple[MetaLearner, ...]:
     """The learner of a row, or a classifier and a tagger, trained on the sources once and kept in --runs."""
     settings = AlgorithmSettings(**row.algorithm)
-    if row.start in RECIPES:
-        folder = runs_of(dataset, arguments) / row.start
+    if row.start in RECIPES or row.start == AVERAGED:
+        folder = runs_of(dataset, arguments) / ("ridge" if row.start == AVERAGED else row.start)
         if not (folder / "learner").is_dir():
             train(recipe_of(row.start, dataset, arguments), folder, resume=folder.is_dir())
         learner = load_learner(folder)[0]
+        if row.start == AVERAGED:
+            average(learner.encoder, joint_encoder("understanding", dataset, arguments))
         if row.algorithm or row.task:
             task = build_task(describe_task(learner.task) | row.task)
             learner = build_learner(settings if row.algorithm else learner.settings, learner.encoder, task)
@@ -246,6 +252,13 @@ def prepared(row: Row, dataset: UtteranceDataset, arguments: argparse.Namespace)
         freeze(encoder)
         made.append(MetaLearner(build_learner(settings, encoder, task), {}))
     return tuple(made)
+
+
+def average(encoder: Encoder, other: Encoder) -> None:
+    """Puts the mean of both encoders in the place of the first."""
+    with torch.no_grad():
+        for own, of_other in zip(encoder.parameters(), other.parameters(), strict=True):
+            own.lerp_(of_other, 0.5)
 
 
 def fresh_encoder() -> Encoder:

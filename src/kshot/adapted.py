@@ -23,7 +23,7 @@ from kshot.artefact import (
 )
 from kshot.data.examples import Example
 from kshot.errors import KshotError
-from kshot.meta.learner import Learner
+from kshot.meta.learner import Learner, gather
 from kshot.meta.state import State, part_of, with_prefix
 from kshot.models.encoder import n_vectors, vector_keys
 from kshot.settings import Settings
@@ -272,24 +272,45 @@ def support_batch(core: Learner, examples: Sequence[Example], classes: Sequence[
     return core.task.collate(examples, classes, core.encoder.vocabulary, support=True)
 
 
-def learn_state(core: Learner, support: Batch, vectors: Tensor | None) -> State:
+@dataclass(frozen=True)
+class Fitted:
+    """What a learner has made of a support set.
+
+    Attributes:
+        support: The set, as it takes it.
+        known: The vectors of its texts by `vector_keys`; None if the inner loop moves the encoder.
+        vectors: The same row by row, (n_vectors, dim).
+        state: What was learned.
+    """
+
+    support: Batch
+    known: Vectors | None
+    vectors: Tensor | None
+    state: State
+
+
+def fit(core: Learner, examples: Sequence[Example], classes: Sequence[str], known: Vectors | None) -> Fitted:
     """Adapts a learner.
 
     Args:
         core: The learner.
-        support: What to learn from.
-        vectors: Its vectors; None if the inner loop moves the encoder.
+        examples: What to learn from.
+        classes: The names of the classes.
+        known: Vectors of texts that need not be encoded again.
 
     Raises:
         KshotError: If the inner loop diverges.
     """
+    support = support_batch(core, examples, classes)
+    found = None if core.moves else core.known_vectors(support, known or {})
+    vectors = None if found is None else gather(support, found)
     state = core.adapt(support, vectors)
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
         raise KshotError(
             f"Adapting by {core.settings.name} diverged: the steps of its inner loop are too large for this task; "
             f"meta-train with a smaller algorithm.inner.rate than {core.inner.settings.rate}."
         )
-    return state
+    return Fitted(support, found, vectors, state)
 
 
 # -- loading -----------------------------------------------------------------------------------------------------------

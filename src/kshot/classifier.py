@@ -9,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kshot.adapted import Adapted, Manifest, Vectors, learn_state, support_batch
+from kshot.adapted import Adapted, Manifest, Vectors, fit
 from kshot.calibration import calibrate, prior_temperature
 from kshot.data.examples import TextExample
 from kshot.errors import KshotError, did_you_mean
 from kshot.inputs import check_examples, check_task, check_texts
-from kshot.meta.learner import gather
 from kshot.meta.state import State
 from kshot.scope import Scope, fit_scope
 from kshot.tasks.classification import GROUP, Classification
@@ -78,16 +77,15 @@ class AdaptedClassifier(Adapted):
     ) -> Self:
         check_task(examples, classes)
         core = learner.learner
-        support = support_batch(core, examples, classes)
-        vectors = None if core.moves else gather(support, core.known_vectors(support, known or {}))
-        state = learn_state(core, support, vectors)
+        made = fit(core, examples, classes, known)
         prior = prior_temperature(learner.about, core.settings.name)
-        temperature = calibrate(core, support, vectors, n_texts=len(examples), prior=prior)
-        group = support.groups[GROUP]
+        temperature = calibrate(core, made.support, made.vectors, n_texts=len(examples), prior=prior)
+        group = made.support.groups[GROUP]
         with torch.no_grad():
-            x = group.features(core.vectors(support, state) if vectors is None else vectors).cpu()
+            vectors = core.vectors(made.support, made.state) if made.vectors is None else made.vectors
+            x = group.features(vectors).cpu()
             scope = fit_scope(x, group.labels, group.weights, n_texts=len(examples), n_classes=len(classes))
-        return cls(learner, tuple(classes), tuple(examples), temperature, state, vectors, scope)
+        return cls(learner, tuple(classes), tuple(examples), temperature, made.state, made.vectors, scope)
 
     # -- predicting ----------------------------------------------------------------------------------------------------
 

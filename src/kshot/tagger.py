@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from kshot.adapted import Adapted, Manifest, Vectors, learn_state, support_batch
+from kshot.adapted import Adapted, Manifest, Vectors, fit
 from kshot.calibration import calibrate_sentences, prior_temperature
 from kshot.data.examples import TaggedExample
 from kshot.data.tags import spans_of, tags_of
 from kshot.data.words import split_words
 from kshot.errors import KshotError
 from kshot.inputs import check_known_types, check_tagged, check_tagged_task, check_texts
-from kshot.meta.learner import gather
 from kshot.meta.state import State
 from kshot.tasks.scores import span_scores
 from kshot.tasks.tagging import Tagging
@@ -96,13 +95,10 @@ class AdaptedTagger(Adapted):
     ) -> Self:
         check_tagged_task(examples, classes)
         core = learner.learner
-        support = support_batch(core, examples, classes)
-        found = None if core.moves else core.known_vectors(support, known or {})
-        vectors = None if found is None else gather(support, found)
-        state = learn_state(core, support, vectors)
+        made = fit(core, examples, classes, known)
         prior = prior_temperature(learner.about, core.settings.name)
-        temperature = calibrate_sentences(core, examples, classes, known=found, prior=prior)
-        return cls(learner, tuple(classes), tuple(examples), temperature, state, vectors)
+        temperature = calibrate_sentences(core, examples, classes, known=made.known, prior=prior)
+        return cls(learner, tuple(classes), tuple(examples), temperature, made.state, made.vectors)
 
     def predict(self, texts: Iterable[str] | Iterable[Sequence[str]]) -> list[Tagged]:
         """Finds the entities of texts.

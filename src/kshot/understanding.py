@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from kshot.adapted import Adapted, Manifest, Vectors, learn_state, support_batch
+from kshot.adapted import Adapted, Manifest, Vectors, fit
 from kshot.calibration import calibrate_groups, prior_temperature
 from kshot.data.dialogue import HistoryCut, Turn, cut_notice
 from kshot.data.examples import INTENT, SLOT, Utterance, names_of
@@ -16,7 +16,6 @@ from kshot.data.tags import Span
 from kshot.data.words import split_words
 from kshot.errors import KshotError
 from kshot.inputs import check_histories, check_spoken, check_utterance_task, check_utterances
-from kshot.meta.learner import gather
 from kshot.meta.state import State
 from kshot.tasks.understanding import Understanding, frame_scores
 
@@ -111,14 +110,11 @@ class AdaptedUnderstanding(Adapted):
         check_utterance_task(examples, classes)
         core = learner.learner
         _say_what_is_cut(learner, examples, "turn")
-        support = support_batch(core, examples, classes)
-        found = None if core.moves else core.known_vectors(support, known or {})
-        vectors = None if found is None else gather(support, found)
-        state = learn_state(core, support, vectors)
+        made = fit(core, examples, classes, known)
         prior = prior_temperature(learner.about, core.settings.name)
         groups = [INTENT], [name for name in core.task.groups if name != INTENT]
-        of_intents, of_slots = calibrate_groups(core, examples, classes, groups, known=found, prior=prior)
-        return cls(learner, tuple(classes), tuple(examples), of_intents, state, vectors, of_slots)
+        of_intents, of_slots = calibrate_groups(core, examples, classes, groups, known=made.known, prior=prior)
+        return cls(learner, tuple(classes), tuple(examples), of_intents, made.state, made.vectors, of_slots)
 
     def read_of(self, history: Sequence[Turn], text: str) -> tuple[Turn, ...]:
         """The turns of a history that count for a text: the newest, as many as the learner reads."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor
 
-from kshot.adapted import Adapted, Manifest, Vectors, learn_state, support_batch
+from kshot.adapted import Adapted, Manifest, Vectors, fit, support_batch
 from kshot.data.draws import whole_number
 from kshot.errors import KshotError
-from kshot.meta.learner import Learner, gather
+from kshot.meta.learner import Learner
 from kshot.meta.state import State
 from kshot.tasks.writing import Writing
 
@@ -50,12 +50,9 @@ class AdaptedWriter(Adapted):
         *,
         known: Vectors | None = None,
     ) -> Self:
-        core = learner.learner
-        kept = cls._readable(core, examples)
-        support = support_batch(core, kept, classes)
-        found = None if core.moves else core.known_vectors(support, known or {})
-        vectors = None if found is None else gather(support, found)
-        return cls(learner, (), kept, 1.0, learn_state(core, support, vectors), vectors)
+        kept = cls._readable(learner.learner, examples)
+        made = fit(learner.learner, kept, classes, known)
+        return cls(learner, (), kept, 1.0, made.state, made.vectors)
 
     @classmethod
     @abstractmethod

@@ -173,6 +173,11 @@ def test_one_group_of_a_task_may_have_another_head() -> None:
     assert str(caught.value).startswith(
         'There is no head "ridges" for intent. Did you mean "ridge"? Known: prototypes, '
     )
+    with pytest.raises(KshotError) as caught:
+        build_learner(AlgorithmSettings(name="ridge", heads={"slot": {"scale": 2.0}}), scratch("cnn"), Understanding())
+    assert str(caught.value) == (
+        'There is no group "slot" in understanding, whose head ridge could set. Its groups: intent, tag.'
+    )
 
 
 # -- open labels -------------------------------------------------------------------------------------------------------

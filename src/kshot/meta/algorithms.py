@@ -212,6 +212,12 @@ def build_learner(settings: AlgorithmSettings, encoder: Encoder, task: Task, *, 
             'set order to 1, or optimiser to "sgd".'
         )
     _refuse_batch_norm(encoder)
+    for group in settings.heads:
+        if group not in task.groups:
+            raise KshotError(
+                f'There is no group "{group}" in {task.kind}, whose head {settings.name} could set.'
+                f"{did_you_mean(group, task.groups)} Its groups: {', '.join(task.groups)}."
+            )
     own = dict(encoder.named_parameters())
     takes_steps = inner_settings.steps > 0 or bool(inner_settings.test_steps)
     selected = select(encoder, inner_settings.moves) if takes_steps else ()
