@@ -34,6 +34,7 @@ from kshot.data.catalogue import load_dataset
 from kshot.data.dataset import UtteranceDataset
 from kshot.data.examples import Episode, TextExample, Utterance
 from kshot.meta.algorithms import build_learner
+from kshot.meta.average import average
 from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.meta.state import State
 from kshot.meta_learner import MetaLearner
@@ -104,7 +105,7 @@ class Row:
 
     Attributes:
         start: What its encoder was trained by: `none`, `joint`, `separate` (two of them), a name in `RECIPES`, or
-            `AVERAGED`.
+            in `MEANS`.
         algorithm: How it adapts, if not as it was trained.
         task: How turns become items, if not as it was trained.
         choice: Algorithms of which each draw takes the one that is best at support turns that are left out.
@@ -127,6 +128,8 @@ INNER = {"rate": 0.02, "head_rate": 0.5, "moves": "norm", "order": 1}
 LINEAR = {"normalise": True}
 RECIPES: dict[str, dict[str, Any]] = {
     "ridge": {},  # the recipe that kshot has
+    "ridge-2": {"seed": 2},
+    "ridge-3": {"seed": 3},
     "decomposed": {
         "algorithm": {"name": "decomposed", "inner": {"steps": 10, "rate": 0.05, "moves": "none", "order": 2}},
         "task": {"scheme": "spans"},
@@ -143,7 +146,13 @@ for _name, _algorithm in {
     "reptile": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
 }.items():
     RECIPES[f"{_name}-after-joint"] = {"algorithm": {"name": _name, **_algorithm}, "start": "joint"}
-AVERAGED = "ridge averaged with joint"  # the mean of both encoders, tensor by tensor (Wortsman et al. 2022, 2203.05482)
+# The mean of encoders that were trained in several ways, or from several seeds; they adapt as the first does.
+MEANS = {
+    "ridge and joint": ("ridge", "joint"),
+    "ridge and ridge-after-joint": ("ridge", "ridge-after-joint"),
+    "three of ridge": ("ridge", "ridge-2", "ridge-3"),
+    "three of ridge and ridge-after-joint": ("ridge", "ridge-2", "ridge-3", "ridge-after-joint"),
+}
 HEADS = ("anchored", "linear-probe", "matching")  # over the encoder of `ridge`
 ROWS: dict[str, Row] = {
     "frozen prototypes and nnshot": Row("none", NNSHOT, IO),
@@ -156,11 +165,11 @@ ROWS: dict[str, Row] = {
     "ridge, chosen": Row("ridge", choice=("ridge", *HEADS)),
     "ridge, fine-tuned": Row("ridge", FINE_TUNING),
     "ridge-after-joint, fine-tuned": Row("ridge-after-joint", FINE_TUNING),
-    "ridge averaged with joint": Row(AVERAGED, {"name": "ridge", "head": {"scale": 20.0}}),
-    "ridge averaged with joint, fine-tuned": Row(AVERAGED, FINE_TUNING),
+    **{f"mean of {name}": Row(name) for name in MEANS},
+    "mean of ridge and joint, fine-tuned": Row("ridge and joint", FINE_TUNING),
 }
 BASELINES = tuple(ROWS)[:5]
-MAIN = ("ridge", "ridge, fine-tuned", "ridge averaged with joint, fine-tuned")
+MAIN = ("ridge", "ridge, fine-tuned", "mean of ridge and ridge-after-joint", "mean of three of ridge")
 
 
 def main() -> None:
@@ -227,13 +236,9 @@ def runs_of(dataset: UtteranceDataset, arguments: argparse.Namespace) -> Path:
 def prepared(row: Row, dataset: UtteranceDataset, arguments: argparse.Namespace) -> tuple[MetaLearner, ...]:
     """The learner of a row, or a classifier and a tagger, trained on the sources once and kept in --runs."""
     settings = AlgorithmSettings(**row.algorithm)
-    if row.start in RECIPES or row.start == AVERAGED:
-        folder = runs_of(dataset, arguments) / ("ridge" if row.start == AVERAGED else row.start)
-        if not (folder / "learner").is_dir():
-            train(recipe_of(row.start, dataset, arguments), folder, resume=folder.is_dir())
-        learner = load_learner(folder)[0]
-        if row.start == AVERAGED:
-            average(learner.encoder, joint_encoder("understanding", dataset, arguments))
+    if row.start in RECIPES or row.start in MEANS:
+        trained = [learner_from(start, dataset, arguments) for start in MEANS.get(row.start, (row.start,))]
+        learner = average(trained) if len(trained) > 1 else trained[0]
         if row.algorithm or row.task:
             task = build_task(describe_task(learner.task) | row.task)
             learner = build_learner(settings if row.algorithm else learner.settings, learner.encoder, task)
@@ -254,11 +259,15 @@ def prepared(row: Row, dataset: UtteranceDataset, arguments: argparse.Namespace)
     return tuple(made)
 
 
-def average(encoder: Encoder, other: Encoder) -> None:
-    """Puts the mean of both encoders in the place of the first."""
-    with torch.no_grad():
-        for own, of_other in zip(encoder.parameters(), other.parameters(), strict=True):
-            own.lerp_(of_other, 0.5)
+def learner_from(start: str, dataset: UtteranceDataset, arguments: argparse.Namespace) -> Learner:
+    """What was trained on the sources, `joint` or a name in `RECIPES`; once, and kept in --runs."""
+    if start == "joint":
+        joint_encoder("understanding", dataset, arguments)
+        return load_learner(runs_of(dataset, arguments) / "joint-understanding")[0]
+    folder = runs_of(dataset, arguments) / start
+    if not (folder / "learner").is_dir():
+        train(recipe_of(start, dataset, arguments), folder, resume=folder.is_dir())
+    return load_learner(folder)[0]
 
 
 def fresh_encoder() -> Encoder:
@@ -280,6 +289,7 @@ def recipe_of(name: str, dataset: UtteranceDataset, arguments: argparse.Namespac
     values["data"] = dict(zip(("name", "split"), dataset.name.split("/"), strict=True))
     values["algorithm"] = changes.get("algorithm", values["algorithm"])
     values["task"] |= changes.get("task", {})
+    values["seed"] = changes.get("seed", values["seed"])
     if "start" in changes:
         joint_encoder("understanding", dataset, arguments)
         values["start"] = str(runs_of(dataset, arguments) / "joint-understanding")

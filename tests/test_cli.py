@@ -16,7 +16,7 @@ from contract import learner as toy_learner
 from contract import translator
 from kshot.artefact import save_learner
 from kshot.cli import main
-from kshot.meta_learner import MetaLearner, load_task
+from kshot.meta_learner import MetaLearner, load, load_task
 from toy import scratch, sentence_pairs, seq2seq
 from users import DRAWN, LABELS, QUERIES, meta_learner
 
@@ -136,6 +136,22 @@ def test_a_reader_that_goes_away_is_not_an_error(place: Path) -> None:
 
 
 # -- adapt and predict -------------------------------------------------------------------------------------------------
+
+
+def test_average_makes_a_learner(run: Run, tmp_path: Path) -> None:
+    for name, seen in (("one", ["a", "c"]), ("two", ["b", "c"])):
+        made = MetaLearner(toy_learner("ridge", scratch("cnn")), {"title": name, "training_classes": seen})
+        made.save(tmp_path / name / "learner")
+    status, output, errors = run("average", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "mean")
+    assert (status, errors) == (0, "")
+    assert output.startswith(f"The mean of 2 learners is in {tmp_path / 'mean'}. Next:\n")
+    made = load(tmp_path / "mean")
+    assert made.about["title"] == "The mean of: one; two"
+    assert made.classes_seen == ("a", "b", "c")
+    assert len(made.adapt([each.text for each in DRAWN.support], LABELS).predict(QUERIES)) == len(QUERIES)
+    status, output, errors = run("average", tmp_path / "one", "--out", tmp_path / "mean")
+    assert (status, output) == (2, "")
+    assert errors == "Error: A mean needs two learners or more; give others besides the first.\n"
 
 
 def test_adapt_says_what_it_learned(place: Path, run: Run, tmp_path: Path) -> None:

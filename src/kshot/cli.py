@@ -146,6 +146,22 @@ def train(
 
 
 @app.command(rich_help_panel="Learn to learn")
+def average(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN", help="Folders of runs or learners; the first says how to adapt.")
+    ],
+    out: Annotated[Path, typer.Option(help="The new learner's folder.", show_default=False)],
+) -> None:
+    """Make one learner of several that began with the same weights: their mean, tensor by tensor."""
+    from kshot.meta_learner import load
+    from kshot.output import show_average
+
+    first, *others = [load(run) for run in runs]
+    first.average(*others).save(out)
+    show_average(len(runs), out)
+
+
+@app.command(rich_help_panel="Learn to learn")
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run or of a learner.")],
     data: Annotated[

@@ -17,6 +17,7 @@ from kshot.errors import KshotError
 from kshot.inputs import check_labels
 from kshot.left_out import left_out_score
 from kshot.meta.algorithms import build_learner
+from kshot.meta.average import average
 from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.models.build import build_encoder
 from kshot.models.pretrained import PretrainedSettings, is_available_offline
@@ -193,6 +194,22 @@ class MetaLearner(
             other.load_state_dict({name: kept.get(name, tensor) for name, tensor in other.state_dict().items()})
         unmeasured = {"temperature"} if head or not same else set()
         return MetaLearner(other, {key: value for key, value in self.about.items() if key not in unmeasured})
+
+    def average(self, *others: "MetaLearner") -> "MetaLearner":
+        """The mean of this learner and others that began with the same weights (`kshot.meta.average`).
+
+        It adapts as this one does, in the same time, and is often better at what is new than each of them.
+
+        Raises:
+            KshotError: If there are no others, or their networks are no two ways from the same weights.
+        """
+        everyone = (self, *others)
+        made = average([each.learner for each in everyone])
+        titles = [str(each.about.get("title") or each.learner.settings.name) for each in everyone]
+        seen = sorted({name for each in everyone for name in each.classes_seen})
+        about = {"title": f"The mean of: {'; '.join(titles)}", "average_of": [each.about for each in everyone]}
+        kept = {key: self.about[key] for key in ("temperature",) if key in self.about}
+        return MetaLearner(made, {**about, "training_classes": seen, **kept})
 
     @classmethod
     def untrained(

@@ -106,6 +106,15 @@ def show_choice(scores: Mapping[str, float], measure: str) -> None:
     console().print(f"Chose {best}: {measure} on examples left out in turn: {each}")
 
 
+def show_average(n_learners: int, out: Path) -> None:
+    """Says what became of some learners."""
+    place = escape(str(out))
+    console().print(
+        f"The mean of {n_learners} learners is in {place}. Next:\n"
+        f"  kshot evaluate {place} --data NAME_OR_PATH\n  kshot adapt {place} EXAMPLES --out TASK"
+    )
+
+
 def show_adapted(task: "Adapted", folder: Path, seconds: float) -> None:
     """Says what adapting came to."""
     screen = console()
