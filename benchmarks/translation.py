@@ -32,6 +32,7 @@ from kshot.data.dataset import PairDataset
 from kshot.data.examples import Episode, SentencePair
 from kshot.data.pairs import PairSampler
 from kshot.meta.algorithms import build_learner
+from kshot.meta.average import average
 from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.models.decoders import EncoderDecoder
 from kshot.models.encoder import Encoder
@@ -48,6 +49,7 @@ RATES = (3e-4, 1e-3)
 NEIGHBOURS = "nearest-neighbour"
 SOURCE = {"moves": "source", "head_rate": 0.0}  # what reads the source moves alone
 CURVE_SHOT, CURVE_STEPS = 500, (0, 10, 20, 40, 80, 160, 320)
+FIRST = 5000  # updates of the joint translator
 UPDATES = 200  # of each way of going on from the joint translator
 
 # How each way of going on uses the 736 sentence pairs of an update: 2 tasks, from which 20 steps learn as they will
@@ -72,7 +74,8 @@ class Row:
     """One way to a translator of a new pair.
 
     Attributes:
-        start: What it starts from: a way of going on, `nothing`, or `source` for no translator at all.
+        start: What it starts from: a way of going on, `mean-respelled` for the mean of those on respelled sources,
+            `nothing`, or `source` for no translator at all.
         algorithm: How it adapts.
         rates: The rates to choose from; none if it takes no steps.
         test_steps: Steps at most.
@@ -97,9 +100,10 @@ ROWS: dict[str, Row] = {
     "joint on respelled, source side fine-tuned, then neighbours": Row("joint-respelled", NEIGHBOURS, inner=SOURCE),
     "first-order MAML on respelled": Row("maml-respelled", "first-order-maml", inner=SOURCE),
     "Reptile on respelled": Row("reptile-respelled", "reptile", inner=SOURCE),
+    "mean of the three on respelled": Row("mean-respelled", inner=SOURCE),
     "first-order MAML on respelled, then neighbours": Row("maml-respelled", NEIGHBOURS, inner=SOURCE),
 }
-META_LEARNED = tuple(row for row in ROWS if row.startswith(("first-order MAML", "Reptile")))
+META_LEARNED = tuple(row for row in ROWS if row.startswith(("first-order MAML", "Reptile", "mean")))
 
 
 def main() -> None:
@@ -147,23 +151,31 @@ def parse() -> argparse.Namespace:
 def started(start: str, encoders: dict[str, Encoder], runs: Path) -> Encoder:
     """The encoder-decoder of a start, trained if it is not yet."""
     if start not in encoders:
-        first = trained("translation-joint", [], runs / "first")
+        first = trained("translation-joint", [f"training.steps={FIRST}"], runs / "first").encoder
         if start == "nothing":
             assert isinstance(first, EncoderDecoder)
             with torch.random.fork_rng():
                 torch.manual_seed(1)
                 encoders[start] = EncoderDecoder(first.settings, first.vocabulary)
+        elif start == "mean-respelled":
+            encoders[start] = average([goes_on(each, runs) for each in GOES_ON if each.endswith("respelled")]).encoder
         else:
-            changes = [f'start="{runs / "first"}"', f"training.steps={UPDATES}", f"validation.every={UPDATES}"]
-            changes.append("validation.keep_start=false")  # better on `valid` is enough: four episodes are no proof
-            encoders[start] = trained("translation-maml", [*changes, *GOES_ON[start]], runs / start)
+            encoders[start] = goes_on(start, runs).encoder
     return encoders[start]
 
 
-def trained(recipe: str, changes: Sequence[str], folder: Path) -> Encoder:
+def goes_on(start: str, runs: Path) -> Learner:
+    """The learner that goes on from the joint translator in one of the ways of `GOES_ON`."""
+    changes = [f'start="{runs / "first"}"', f"training.steps={UPDATES}", f"validation.every={UPDATES}"]
+    changes.append("validation.keep_start=false")  # better on `valid` is enough; four episodes are no proof
+    return trained("translation-maml", [*changes, *GOES_ON[start]], runs / start)
+
+
+def trained(recipe: str, changes: Sequence[str], folder: Path) -> Learner:
+    """What a recipe makes, trained once and kept in a folder."""
     if not (folder / "learner").is_dir():
         train(load_recipe(recipe, changes), folder, resume=folder.is_dir())
-    return load_learner(folder)[0].encoder
+    return load_learner(folder)[0]
 
 
 def learner_of(row: Row, encoder: Encoder | None, rate: float | None, steps: int | None = None) -> Learner | None:

@@ -104,8 +104,8 @@ class Row:
     """One way to learn a target.
 
     Attributes:
-        start: What its encoder was trained by: `none`, `joint`, `separate` (two of them), a name in `RECIPES`, or
-            in `MEANS`.
+        start: What its encoder was trained by: `none`, `joint`, `separate` (two of them), `three of joint` (their
+            mean), or a name in `RECIPES` or `MEANS`.
         algorithm: How it adapts, if not as it was trained.
         task: How turns become items, if not as it was trained.
         choice: Algorithms of which each draw takes the one that is best at support turns that are left out.
@@ -146,13 +146,17 @@ for _name, _algorithm in {
     "reptile": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
 }.items():
     RECIPES[f"{_name}-after-joint"] = {"algorithm": {"name": _name, **_algorithm}, "start": "joint"}
+RECIPES |= {f"ridge-after-joint-{seed}": RECIPES["ridge-after-joint"] | {"seed": seed} for seed in (2, 3)}
 # The mean of encoders that were trained in several ways, or from several seeds; they adapt as the first does.
 MEANS = {
     "ridge and joint": ("ridge", "joint"),
     "ridge and ridge-after-joint": ("ridge", "ridge-after-joint"),
     "three of ridge": ("ridge", "ridge-2", "ridge-3"),
     "three of ridge and ridge-after-joint": ("ridge", "ridge-2", "ridge-3", "ridge-after-joint"),
+    "three of each": tuple(f"{name}{seed}" for name in ("ridge", "ridge-after-joint") for seed in ("", "-2", "-3")),
 }
+THREE_OF_JOINT = "three of joint"
+ANCHORED = {"name": "ridge", "head": {"scale": 20.0}, "heads": {"tag": {"kind": "anchored"}}}  # better slots on `valid`
 HEADS = ("anchored", "linear-probe", "matching")  # over the encoder of `ridge`
 ROWS: dict[str, Row] = {
     "frozen prototypes and nnshot": Row("none", NNSHOT, IO),
@@ -160,15 +164,17 @@ ROWS: dict[str, Row] = {
     "jointly trained, ridge": Row("joint", {"name": "ridge"}, WORDS),
     "jointly trained, fine-tuned": Row("joint", FINE_TUNING, WORDS),
     "classifier and tagger, fine-tuned": Row("separate", FINE_TUNING, WORDS),
+    "mean of three of joint, fine-tuned": Row(THREE_OF_JOINT, FINE_TUNING, WORDS),
     **{name: Row(name) for name in RECIPES},
     **{f"ridge, {name.replace('-', ' ')}": Row("ridge", {"name": name}) for name in HEADS},
     "ridge, chosen": Row("ridge", choice=("ridge", *HEADS)),
     "ridge, fine-tuned": Row("ridge", FINE_TUNING),
     "ridge-after-joint, fine-tuned": Row("ridge-after-joint", FINE_TUNING),
     **{f"mean of {name}": Row(name) for name in MEANS},
+    **{f"mean of {name}, slots anchored": Row(name, ANCHORED) for name in MEANS},
     "mean of ridge and joint, fine-tuned": Row("ridge and joint", FINE_TUNING),
 }
-BASELINES = tuple(ROWS)[:5]
+BASELINES = tuple(ROWS)[:6]
 MAIN = ("ridge", "ridge, fine-tuned", "mean of ridge and ridge-after-joint", "mean of three of ridge")
 
 
@@ -253,7 +259,10 @@ def prepared(row: Row, dataset: UtteranceDataset, arguments: argparse.Namespace)
             list(dataset.train) if kind == "understanding" else [one_of(kind, each) for each in dataset.train]
         )
         task = build_task({"kind": kind, **values}).learned_from(learned_from)
-        encoder = fresh_encoder() if row.start == "none" else joint_encoder(kind, dataset, arguments)
+        if row.start == THREE_OF_JOINT:
+            encoder = average([joint(dataset, arguments, seed) for seed in (1, 2, 3)]).encoder
+        else:
+            encoder = fresh_encoder() if row.start == "none" else joint_encoder(kind, dataset, arguments)
         freeze(encoder)
         made.append(MetaLearner(build_learner(settings, encoder, task), {}))
     return tuple(made)
@@ -262,12 +271,17 @@ def prepared(row: Row, dataset: UtteranceDataset, arguments: argparse.Namespace)
 def learner_from(start: str, dataset: UtteranceDataset, arguments: argparse.Namespace) -> Learner:
     """What was trained on the sources, `joint` or a name in `RECIPES`; once, and kept in --runs."""
     if start == "joint":
-        joint_encoder("understanding", dataset, arguments)
-        return load_learner(runs_of(dataset, arguments) / "joint-understanding")[0]
+        return joint(dataset, arguments, 1)
     folder = runs_of(dataset, arguments) / start
     if not (folder / "learner").is_dir():
         train(recipe_of(start, dataset, arguments), folder, resume=folder.is_dir())
     return load_learner(folder)[0]
+
+
+def joint(dataset: UtteranceDataset, arguments: argparse.Namespace, seed: int) -> Learner:
+    """A learner over the jointly trained encoder."""
+    encoder = joint_encoder("understanding", dataset, arguments, seed=seed)
+    return build_learner(AlgorithmSettings(name="prototypical"), encoder, build_task({"kind": "understanding"}))
 
 
 def fresh_encoder() -> Encoder:
@@ -291,8 +305,8 @@ def recipe_of(name: str, dataset: UtteranceDataset, arguments: argparse.Namespac
     values["task"] |= changes.get("task", {})
     values["seed"] = changes.get("seed", values["seed"])
     if "start" in changes:
-        joint_encoder("understanding", dataset, arguments)
-        values["start"] = str(runs_of(dataset, arguments) / "joint-understanding")
+        joint_encoder("understanding", dataset, arguments, seed=values["seed"])
+        values["start"] = str(joint_folder("understanding", dataset, arguments, values["seed"]))
         values["training"]["steps"] //= 4
         values["validation"]["every"] = values["training"]["steps"]
         values["validation"]["keep_start"] = False  # better on `valid` is enough: twelve episodes are no proof
@@ -303,9 +317,13 @@ def base_recipe(arguments: argparse.Namespace) -> Recipe:
     return load_recipe(RECIPE, DATA[arguments.data].recipe)
 
 
-def joint_encoder(kind: str, dataset: UtteranceDataset, arguments: argparse.Namespace) -> Encoder:
+def joint_folder(kind: str, dataset: UtteranceDataset, arguments: argparse.Namespace, seed: int) -> Path:
+    return runs_of(dataset, arguments) / (f"joint-{kind}" if seed == 1 else f"joint-{kind}-{seed}")
+
+
+def joint_encoder(kind: str, dataset: UtteranceDataset, arguments: argparse.Namespace, *, seed: int = 1) -> Encoder:
     """MiniLM trained on all sources for one kind of task, each by softmax layers of its own over its labels."""
-    folder = runs_of(dataset, arguments) / f"joint-{kind}"
+    folder = joint_folder(kind, dataset, arguments, seed)
     if (folder / "learner").is_dir():
         return load_learner(folder)[0].encoder
     encoder = fresh_encoder().train()
@@ -325,7 +343,7 @@ def joint_encoder(kind: str, dataset: UtteranceDataset, arguments: argparse.Name
     classes = {name: sorted({label for each in domains[name] for label in each.labels}) for name in names}
     steps = base_recipe(arguments).training.steps
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
+        torch.manual_seed(seed)
         heads = {}
         for name in names:
             groups = task.collate(domains[name][:1], classes[name], encoder.vocabulary, support=False).groups
@@ -337,7 +355,7 @@ def joint_encoder(kind: str, dataset: UtteranceDataset, arguments: argparse.Name
             betas=(0.9, 0.98),
             weight_decay=0.01,
         )
-        rng = np.random.default_rng(1)
+        rng = np.random.default_rng(seed)
         for step in range(steps):
             rise, fall = (step + 1) / (0.1 * steps), 1 - step / steps
             for group in optimiser.param_groups:
