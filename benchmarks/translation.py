@@ -3,17 +3,21 @@
     python benchmarks/translation.py                            every row
     python benchmarks/translation.py --rows "joint, fine-tuned" --pairs ron-eng --shots 100
     python benchmarks/translation.py --curve                    quality by the seconds of adapting, without stopping
+    python benchmarks/translation.py --plan long                inner loops as long as adapting is
 
 One joint translator of the ten training pairs of Tatoeba is trained by the recipe `translation-joint`. From it, others
 go on for as many updates on as many sentence pairs: joint training on the sources as they are, and joint training,
-first-order MAML and Reptile on sources that each episode spells in a way of its own (`respelled`). Each row then adapts
-to a new pair (Romanian, Catalan, Norwegian Bokmål, Macedonian into English; Kinyarwanda in medical texts with `--data
-tico19`) from the same draws of its training pairs, with the same Adam and dropout on 16 pairs a step, stopped by a
-tenth of the support that is held back; the rate of each row is chosen on Danish and Polish. In some rows neighbours
-vote besides, their vectors being those after the steps. The first sentences of the test part judge, greedily decoded,
-by BLEU and chrF of sacrebleu. Seconds are those of the processor. What is trained goes to --runs, and the translations
-of each row, pair and size; what is there is not made again. Differences of rows are by paired bootstrap over the test
-sentences. Figures are written to --out.
+first-order MAML and Reptile on sources that each episode spells in a way of its own (`respelled`), with inner loops of
+4 and 6 steps or, with `--plan long`, of 20.
+
+Each row then adapts to a new pair (Romanian, Catalan, Norwegian Bokmål, Macedonian into English; Kinyarwanda in medical
+texts with `--data tico19`) from the same draws of its training pairs, with the same Adam on 16 pairs a step (with
+`--plan long` the encoder drops out), stopped by a tenth of the support that is held back; the rate of each row is
+chosen on Danish and Polish. In some rows neighbours vote besides, their vectors being those after the steps.
+
+The first sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. Seconds are those of the
+processor. What is trained goes to --runs, and the translations of each row, pair and size; what is there is not made
+again. Differences of rows are by paired bootstrap over the test sentences. Figures are written to --out.
 """
 
 import argparse
@@ -49,24 +53,66 @@ RATES = (3e-4, 1e-3)
 NEIGHBOURS = "nearest-neighbour"
 SOURCE = {"moves": "source", "head_rate": 0.0}  # what reads the source moves alone
 CURVE_SHOT, CURVE_STEPS = 500, (0, 10, 20, 40, 80, 160, 320)
-FIRST = 5000  # updates of the joint translator
-UPDATES = 200  # of each way of going on from the joint translator
 
-# How each way of going on uses the 736 sentence pairs of an update: 2 tasks, from which 20 steps learn as they will
-# from a new pair, or 46 of 16 pairs. The inner loops move what reads the source: English is known, and it is what suits
-# the valid pairs best.
-_STEPS = 'steps=20, rate=1e-3, head_rate=0, moves="source"'
-_JOINT = ["algorithm.name=fine-tuning", "algorithm.inner={steps=0}", "training.episodes_per_step=46"]
-_JOINT += ["training.shot=1", "training.query=16"]
-_MAML = [f"algorithm.inner={{batch=16, {_STEPS}}}", "training.shot=[100, 300]", "training.query=48"]
-_REPTILE = ["algorithm.name=reptile", f"algorithm.inner={{batch=9, {_STEPS}}}", "training.learning_rate=1e-3"]
-_REPTILE += ["training.shot=[100, 150]", "training.query=150"]
-GOES_ON: dict[str, list[str]] = {
-    "joint": [*_JOINT, "training.augment=[]"],
-    "joint-respelled": _JOINT,
-    "maml-respelled": _MAML,
-    "reptile-respelled": _REPTILE,
+
+@dataclass(frozen=True)
+class Plan:
+    """How the translators are trained that adapt.
+
+    Attributes:
+        first: Updates of the joint translator.
+        updates: Of each way of going on from it.
+        tasks: How a way of going on uses the sentence pairs of an update, as many as the others do.
+        dropout: Whether the encoder drops out while it adapts.
+    """
+
+    first: int
+    updates: int
+    tasks: Mapping[str, tuple[str, ...]]
+    dropout: bool
+
+    def goes_on(self, start: str) -> list[str]:
+        """How the recipe `translation-maml` is changed for a way of going on."""
+        algorithm, *respelled = start.split("-")
+        changes = [*self.tasks[algorithm], f"training.steps={self.updates}", f"validation.every={self.updates}"]
+        changes.append("validation.keep_start=false")  # better on `valid` is enough; four episodes are no proof
+        return changes if respelled else [*changes, "training.augment=[]"]
+
+
+# The inner loops move what reads the source: English is known, and it is what suits the valid pairs best.
+_JOINT = ("algorithm.name=fine-tuning", "algorithm.inner={steps=0}", "training.shot=1", "training.query=16")
+_REPTILE = ("algorithm.name=reptile", "training.learning_rate=1e-3")
+
+
+def _inner(steps: int, batch: int) -> str:
+    return f'algorithm.inner={{steps={steps}, batch={batch}, rate=1e-3, head_rate=0, moves="source"}}'
+
+
+PLANS = {
+    # 192 sentence pairs an update: 2 tasks of 64 + 32 or 48 + 48, or 12 of 16 alone.
+    "short": Plan(
+        first=8000,
+        updates=400,
+        tasks={
+            "joint": (*_JOINT, "training.episodes_per_step=12"),
+            "maml": (_inner(4, 16),),
+            "reptile": (*_REPTILE, _inner(6, 8), "training.shot=48", "training.query=48"),
+        },
+        dropout=False,
+    ),
+    # 736: 2 tasks, from which 20 steps learn as they will from a new pair, or 46 of 16 pairs.
+    "long": Plan(
+        first=5000,
+        updates=200,
+        tasks={
+            "joint": (*_JOINT, "training.episodes_per_step=46"),
+            "maml": (_inner(20, 16), "training.shot=[100, 300]", "training.query=48"),
+            "reptile": (*_REPTILE, _inner(20, 9), "training.shot=[100, 150]", "training.query=150"),
+        },
+        dropout=True,
+    ),
 }
+GOES_ON = ("joint", "joint-respelled", "maml-respelled", "reptile-respelled")
 
 
 @dataclass(frozen=True)
@@ -119,10 +165,12 @@ def main() -> None:
                 path = arguments.runs / "rows" / f"{slug(name)}-{pair}-{shot}.json"
                 if path.is_file():
                     continue
-                encoder = None if row.start == "source" else started(row.start, encoders, arguments.runs)
+                encoder = None if row.start == "source" else started(row.start, encoders, arguments)
                 rate = chosen_rate(name, encoder, shot, arguments)
                 figures = {"row": name, "pair": pair, "shot": shot, "rate": rate}
-                figures |= measure(learner_of(row, encoder, rate), dataset, "test", pair, shot, arguments)
+                figures |= measure(
+                    learner_of(row, encoder, rate, arguments.plan), dataset, "test", pair, shot, arguments
+                )
                 write(path, figures)
                 print(f"{name:28s} {pair} {shot:5d}  {shown(figures)}", flush=True)
     if arguments.curve:
@@ -133,6 +181,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--plan", default="short", choices=list(PLANS), help="how long inner loops are in training")
     parser.add_argument("--data", default="tatoeba", choices=list(PAIRS), help="where the new pairs are from")
     parser.add_argument("--pairs", nargs="*", metavar="PAIR", help="new pairs; all of the data if left out")
     parser.add_argument("--shots", nargs="*", type=int, default=list(SHOTS))
@@ -141,34 +190,42 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--curve", action="store_true", help=f"with {CURVE_SHOT} pairs, by steps and seconds, as well")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where figures go")
-    parser.add_argument("--runs", type=Path, default=Path("runs/translation"), help="where the rest goes")
-    return parser.parse_args()
+    parser.add_argument("--runs", type=Path, help="where the rest goes; runs/translation or runs/translation-long")
+    arguments = parser.parse_args()
+    if arguments.runs is None:
+        arguments.runs = Path("runs") / f"translation{of_plan(arguments)}"
+    return arguments
+
+
+def of_plan(arguments: argparse.Namespace) -> str:
+    return "" if arguments.plan == "short" else f"-{arguments.plan}"
 
 
 # -- the starts --------------------------------------------------------------------------------------------------------
 
 
-def started(start: str, encoders: dict[str, Encoder], runs: Path) -> Encoder:
+def started(start: str, encoders: dict[str, Encoder], arguments: argparse.Namespace) -> Encoder:
     """The encoder-decoder of a start, trained if it is not yet."""
     if start not in encoders:
-        first = trained("translation-joint", [f"training.steps={FIRST}"], runs / "first").encoder
+        steps = f"training.steps={PLANS[arguments.plan].first}"
+        first = trained("translation-joint", [steps], arguments.runs / "first").encoder
         if start == "nothing":
             assert isinstance(first, EncoderDecoder)
             with torch.random.fork_rng():
                 torch.manual_seed(1)
                 encoders[start] = EncoderDecoder(first.settings, first.vocabulary)
         elif start == "mean-respelled":
-            encoders[start] = average([goes_on(each, runs) for each in GOES_ON if each.endswith("respelled")]).encoder
+            respelled = [goes_on(each, arguments) for each in GOES_ON if each.endswith("respelled")]
+            encoders[start] = average(respelled).encoder
         else:
-            encoders[start] = goes_on(start, runs).encoder
+            encoders[start] = goes_on(start, arguments).encoder
     return encoders[start]
 
 
-def goes_on(start: str, runs: Path) -> Learner:
+def goes_on(start: str, arguments: argparse.Namespace) -> Learner:
     """The learner that goes on from the joint translator in one of the ways of `GOES_ON`."""
-    changes = [f'start="{runs / "first"}"', f"training.steps={UPDATES}", f"validation.every={UPDATES}"]
-    changes.append("validation.keep_start=false")  # better on `valid` is enough; four episodes are no proof
-    return trained("translation-maml", [*changes, *GOES_ON[start]], runs / start)
+    changes = [f'start="{arguments.runs / "first"}"', *PLANS[arguments.plan].goes_on(start)]
+    return trained("translation-maml", changes, arguments.runs / start)
 
 
 def trained(recipe: str, changes: Sequence[str], folder: Path) -> Learner:
@@ -178,14 +235,16 @@ def trained(recipe: str, changes: Sequence[str], folder: Path) -> Learner:
     return load_learner(folder)[0]
 
 
-def learner_of(row: Row, encoder: Encoder | None, rate: float | None, steps: int | None = None) -> Learner | None:
+def learner_of(
+    row: Row, encoder: Encoder | None, rate: float | None, plan: str, steps: int | None = None
+) -> Learner | None:
     """A learner over a start, that adapts as all of them do; for as many steps, if they are given."""
     if encoder is None:
         return None
     inner: dict[str, Any] = {}
     if row.rates:
         inner = {"rate": rate, "test_steps": row.test_steps, "optimiser": "adam", "order": 1, "batch": 16}
-        inner["dropout"] = True
+        inner["dropout"] = PLANS[plan].dropout
         inner |= row.inner
         if steps is not None:
             inner |= {"test_steps": steps, "hold_out": 0.0}
@@ -210,7 +269,7 @@ def chosen_rate(name: str, encoder: Encoder | None, shot: int, arguments: argpar
     if not path.is_file():
         found = {}
         for rate in row.rates:
-            learner = learner_of(row, encoder, rate)
+            learner = learner_of(row, encoder, rate, arguments.plan)
             scores = [
                 measure(learner, dataset, "valid", pair, min(shot, 500), arguments, draws=1)["bleu"][0]
                 for pair in VALID_PAIRS
@@ -275,22 +334,22 @@ def episodes(dataset: PairDataset, part: str, pair: str, shot: int, draws: int, 
 
 def curve(arguments: argparse.Namespace, dataset: PairDataset, encoders: dict[str, Encoder]) -> None:
     """BLEU after some numbers of steps, the mean over the pairs and one draw of each, with the seconds they took."""
-    path = arguments.out / "translation-curve.json"
+    path = arguments.out / f"translation{of_plan(arguments)}-curve.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for name in (each for each in arguments.rows if ROWS[each].rates and each not in found):
-        encoder = started(ROWS[name].start, encoders, arguments.runs)
+        encoder = started(ROWS[name].start, encoders, arguments)
         rate = chosen_rate(name, encoder, CURVE_SHOT, arguments)
         pairs = arguments.pairs or PAIRS[arguments.data]
         points = []
         for steps in CURVE_STEPS:
-            learner = learner_of(ROWS[name], encoder, rate, steps)
+            learner = learner_of(ROWS[name], encoder, rate, arguments.plan, steps)
             each = [measure(learner, dataset, "test", pair, CURVE_SHOT, arguments, draws=1) for pair in pairs]
             bleu, seconds = (mean([figures[key][0] for figures in each]) for key in ("bleu", "seconds"))
             points.append({"steps": steps, "bleu": bleu, "seconds": seconds})
             print(f"{name:28s} {steps:4d} steps  {seconds:6.1f} s  BLEU {bleu:5.1f}", flush=True)
         found[name] = points
         write(path, found)
-    draw(found, arguments.out / "translation-curve.svg")
+    draw(found, arguments.out / f"translation{of_plan(arguments)}-curve.svg")
 
 
 def draw(found: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
@@ -322,7 +381,7 @@ def show(arguments: argparse.Namespace) -> None:
     for pairs in PAIRS.values():
         for shot in SHOTS:
             show_size(found, pairs, shot, figures)
-    write(arguments.out / "translation.json", figures)
+    write(arguments.out / f"translation{of_plan(arguments)}.json", figures)
 
 
 def show_size(

@@ -173,6 +173,9 @@ ROWS: dict[str, Row] = {
     **{f"mean of {name}": Row(name) for name in MEANS},
     **{f"mean of {name}, slots anchored": Row(name, ANCHORED) for name in MEANS},
     "mean of ridge and joint, fine-tuned": Row("ridge and joint", FINE_TUNING),
+    "mean of three of ridge and ridge-after-joint, fine-tuned": Row(
+        "three of ridge and ridge-after-joint", FINE_TUNING
+    ),
 }
 BASELINES = tuple(ROWS)[:6]
 MAIN = ("ridge", "ridge, fine-tuned", "mean of ridge and ridge-after-joint", "mean of three of ridge")
