@@ -157,6 +157,7 @@ MEANS = {
 }
 THREE_OF_JOINT = "three of joint"
 ANCHORED = {"name": "ridge", "head": {"scale": 20.0}, "heads": {"tag": {"kind": "anchored"}}}  # better slots on `valid`
+MATCHED = {"name": "ridge", "head": {"scale": 20.0}, "heads": {"tag": {"kind": "matching"}}}  # worse there
 HEADS = ("anchored", "linear-probe", "matching")  # over the encoder of `ridge`
 ROWS: dict[str, Row] = {
     "frozen prototypes and nnshot": Row("none", NNSHOT, IO),
@@ -172,6 +173,7 @@ ROWS: dict[str, Row] = {
     "ridge-after-joint, fine-tuned": Row("ridge-after-joint", FINE_TUNING),
     **{f"mean of {name}": Row(name) for name in MEANS},
     **{f"mean of {name}, slots anchored": Row(name, ANCHORED) for name in MEANS},
+    "mean of three of ridge and ridge-after-joint, slots matched": Row("three of ridge and ridge-after-joint", MATCHED),
     "mean of ridge and joint, fine-tuned": Row("ridge and joint", FINE_TUNING),
     "mean of three of ridge and ridge-after-joint, fine-tuned": Row(
         "three of ridge and ridge-after-joint", FINE_TUNING
