@@ -263,10 +263,10 @@ def chosen_rate(name: str, encoder: Encoder | None, shot: int, arguments: argpar
     row = ROWS[name]
     if not row.rates:
         return None
-    dataset = load_dataset("tatoeba")
-    assert isinstance(dataset, PairDataset)
     path = arguments.runs / "rows" / "valid" / f"{slug(name)}-{min(shot, 500)}.json"
     if not path.is_file():
+        dataset = load_dataset("tatoeba")
+        assert isinstance(dataset, PairDataset)
         found = {}
         for rate in row.rates:
             learner = learner_of(row, encoder, rate, arguments.plan)

@@ -135,7 +135,7 @@ def test_a_reader_that_goes_away_is_not_an_error(place: Path) -> None:
     assert errors == b""
 
 
-# -- adapt and predict -------------------------------------------------------------------------------------------------
+# -- average -----------------------------------------------------------------------------------------------------------
 
 
 def test_average_makes_a_learner(run: Run, tmp_path: Path) -> None:
@@ -152,6 +152,9 @@ def test_average_makes_a_learner(run: Run, tmp_path: Path) -> None:
     status, output, errors = run("average", tmp_path / "one", "--out", tmp_path / "mean")
     assert (status, output) == (2, "")
     assert errors == "Error: A mean needs two learners or more; give others besides the first.\n"
+
+
+# -- adapt and predict -------------------------------------------------------------------------------------------------
 
 
 def test_adapt_says_what_it_learned(place: Path, run: Run, tmp_path: Path) -> None:

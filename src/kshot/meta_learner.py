@@ -12,6 +12,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 
 from kshot.adapted import Adapted, check_replaceable, learner_of, load_adapted, support_batch
 from kshot.artefact import MANIFEST, load_learner, save_learner
+from kshot.calibration import ABOUT_KEY
 from kshot.classifier import AdaptedClassifier
 from kshot.errors import KshotError
 from kshot.inputs import check_labels
@@ -192,7 +193,7 @@ class MetaLearner(
             own = self.learner.state_dict()
             kept = {name: tensor for name, tensor in own.items() if name.rpartition(".")[2] not in replaced}
             other.load_state_dict({name: kept.get(name, tensor) for name, tensor in other.state_dict().items()})
-        unmeasured = {"temperature"} if head or not same else set()
+        unmeasured = {ABOUT_KEY} if head or not same else set()
         return MetaLearner(other, {key: value for key, value in self.about.items() if key not in unmeasured})
 
     def average(self, *others: "MetaLearner") -> "MetaLearner":
@@ -208,8 +209,8 @@ class MetaLearner(
         titles = [str(each.about.get("title") or each.learner.settings.name) for each in everyone]
         seen = sorted({name for each in everyone for name in each.classes_seen})
         about = {"title": f"The mean of: {'; '.join(titles)}", "average_of": [each.about for each in everyone]}
-        kept = {key: self.about[key] for key in ("temperature",) if key in self.about}
-        return MetaLearner(made, {**about, "training_classes": seen, **kept})
+        measured = {ABOUT_KEY: self.about[ABOUT_KEY]} if ABOUT_KEY in self.about else {}
+        return MetaLearner(made, {**about, "training_classes": seen, **measured})
 
     @classmethod
     def untrained(

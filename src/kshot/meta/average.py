@@ -33,11 +33,11 @@ def average(learners: Sequence[Learner]) -> Learner:
         raise KshotError("A mean needs two learners or more; give others besides the first.")
     for number, other in enumerate(others, 2):
         _refuse_strangers(first, other, number)
-    alike = [each for each in learners if _adapts_as(each, first)]
     made = copy.deepcopy(first)
-    states = {True: [each.state_dict() for each in learners], False: [each.state_dict() for each in alike]}
+    everyone = [each.state_dict() for each in learners]
+    alike = [state for state, each in zip(everyone, learners, strict=True) if _adapts_as(each, first)]
     means = {
-        name: _mean([state[name] for state in states[name.startswith("encoder.")]])
+        name: _mean([state[name] for state in (everyone if name.startswith("encoder.") else alike)])
         for name, tensor in made.state_dict().items()
         if tensor.is_floating_point()
     }

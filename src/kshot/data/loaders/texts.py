@@ -16,37 +16,44 @@ FIRST_DOMAIN = "wiki"
 
 def _load_starter(folder: Path, entry: Entry, split: str) -> Dataset:
     rows = [row.fields for row in read_rows(folder / "starter.jsonl")]
-    return _dataset(
-        entry, split, {part: _examples((row for row in rows if row["part"] == part), task="domain") for part in PARTS}
+    return entry.dataset(
+        TextDataset,
+        split,
+        {part: _examples((row for row in rows if row["part"] == part), task="domain") for part in PARTS},
     )
 
 
 def _load_clinc150(folder: Path, entry: Entry, split: str) -> Dataset:
     parts = _by("label", verified_rows(entry, folder, "all.jsonl"), verified_split(entry, folder, split))
     out_of_scope = _examples(verified_rows(entry, folder, "oos.jsonl"), task="domain", part="split")
-    return _dataset(
-        entry, split, {part: _examples(rows, task="domain", part="split") for part, rows in parts.items()}, out_of_scope
+    return entry.dataset(
+        TextDataset,
+        split,
+        {part: _examples(rows, task="domain", part="split") for part, rows in parts.items()},
+        out_of_scope,
     )
 
 
 def _load_hwu64(folder: Path, entry: Entry, split: str) -> Dataset:
     parts = _by("label", verified_rows(entry, folder, "all.jsonl"), verified_split(entry, folder, split))
-    return _dataset(entry, split, {part: _examples(rows, task="domain") for part, rows in parts.items()})
+    return entry.dataset(TextDataset, split, {part: _examples(rows, task="domain") for part, rows in parts.items()})
 
 
 def _load_huffpost(folder: Path, entry: Entry, split: str) -> Dataset:
     parts = _by("label", verified_rows(entry, folder, "all.jsonl"), verified_split(entry, folder, split))
-    return _dataset(entry, split, {part: _examples(rows) for part, rows in parts.items()})
+    return entry.dataset(TextDataset, split, {part: _examples(rows) for part, rows in parts.items()})
 
 
 def _load_amazon_sentiment(folder: Path, entry: Entry, split: str) -> Dataset:
     parts = _by("task", verified_rows(entry, folder, "all.jsonl"), verified_split(entry, folder, split))
-    return _dataset(entry, split, {part: _examples(rows, task="task", part="split") for part, rows in parts.items()})
+    return entry.dataset(
+        TextDataset, split, {part: _examples(rows, task="task", part="split") for part, rows in parts.items()}
+    )
 
 
 def _load_sst2(folder: Path, entry: Entry, split: str) -> Dataset:
     parts = _by("split", verified_rows(entry, folder, "all.jsonl"), {part: [part] for part in PARTS})
-    return _dataset(entry, split, {part: _examples(rows, part="split") for part, rows in parts.items()})
+    return entry.dataset(TextDataset, split, {part: _examples(rows, part="split") for part, rows in parts.items()})
 
 
 def _load_fewrel(folder: Path, entry: Entry, split: str) -> Dataset:
@@ -58,8 +65,8 @@ def _load_fewrel(folder: Path, entry: Entry, split: str) -> Dataset:
     else:
         domains = labels["domains"]
         parts = _by("domain", rows, domains if isinstance(domains, dict) else {})
-    return _dataset(
-        entry, split, {part: _examples(each, label="label_name", task="domain") for part, each in parts.items()}
+    return entry.dataset(
+        TextDataset, split, {part: _examples(each, label="label_name", task="domain") for part, each in parts.items()}
     )
 
 
@@ -102,15 +109,6 @@ def _examples(
         )
         for row in rows
     )
-
-
-def _dataset(
-    entry: Entry,
-    split: str,
-    parts: Mapping[str, tuple[TextExample, ...]],
-    out_of_scope: tuple[TextExample, ...] = (),
-) -> TextDataset:
-    return entry.dataset(TextDataset, split, parts, out_of_scope)
 
 
 TEXT_LOADERS: Mapping[str, Callable[[Path, Entry, str], Dataset]] = MappingProxyType(
