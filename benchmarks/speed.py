@@ -1,6 +1,6 @@
 """How fast a meta-step is: kshot, the other libraries and a plain loop, on the same weights and texts, side by side.
 
-    python benchmarks/speed.py                            the cases of the README, one thread
+    python benchmarks/speed.py                            the cases of docs/figures.md, one thread
     python benchmarks/speed.py lstm/second/4/1            single cases by name: encoder/order/tasks/steps
     python benchmarks/speed.py --all --threads 2          the whole grid
     python benchmarks/speed.py --device cuda              on a GPU

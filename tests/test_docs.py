@@ -31,7 +31,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
     (ROOT / "docs").rglob("*.md")
 )
-EXECUTED = [page for page in PAGES if page.name not in ("README.zh-CN.md", "CHANGELOG.md", "reference.md", "index.md")]
+NOT_EXECUTED = ("README.zh-CN.md", "CHANGELOG.md", "reference.md", "index.md", "figures.md", "figures.zh-CN.md")
+EXECUTED = [page for page in PAGES if page.name not in NOT_EXECUTED]
 NEED_MINILM = (
     "README.md",
     "understanding.md",
@@ -310,6 +311,7 @@ def test_toml_of_the_pages_is_known() -> None:
 # -- two languages -----------------------------------------------------------------------------------------------------
 
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+FIGURES, FIGURES_CHINESE = ROOT / "docs" / "figures.md", ROOT / "docs" / "figures.zh-CN.md"
 MARKERS = (
     "accuracy",
     "matrix",
@@ -330,15 +332,24 @@ def test_both_readmes_have_the_same_code() -> None:
     assert chinese == english
 
 
-def test_both_readmes_have_the_same_figures() -> None:
-    english, chinese = (sections(page) for page in (ENGLISH, CHINESE))
+@pytest.mark.parametrize("pages", [(ENGLISH, CHINESE), (FIGURES, FIGURES_CHINESE)], ids=["README", "figures"])
+def test_both_languages_have_the_same_figures(pages: tuple[Path, Path]) -> None:
+    english, chinese = (sections(page) for page in pages)
     assert len(english) == len(chinese)
     for one, other in zip(english, chinese, strict=True):
         assert figures(other) == figures(one), one.splitlines()[0]
 
 
-@pytest.mark.parametrize("page", [ENGLISH, CHINESE], ids=name_of)
-def test_readme_has_places_for_the_benchmarks(page: Path) -> None:
+def test_readme_sums_up_what_the_figures_say() -> None:
+    [summary] = [section for section in sections(ENGLISH) if section.startswith("Figures\n")]
+    told = set(figures(prose(FIGURES)))
+    measured = [number for number in figures(re.sub(r"\]\([^)]*\)", "]", summary)) if "." in number]
+    assert len(measured) > 20
+    assert [number for number in measured if number not in told] == []
+
+
+@pytest.mark.parametrize("page", [FIGURES, FIGURES_CHINESE], ids=name_of)
+def test_the_benchmarks_have_places(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in MARKERS:
         assert text.count(f"<!-- {name} -->\n") == text.count(f"<!-- /{name} -->\n") == 1
