@@ -1,4 +1,4 @@
-"""The accuracy table of docs/figures.md: each recipe on the test classes of each published split, beside the frozen encoder.
+"""The table of accuracies: each recipe on the test classes of each published split, beside the frozen encoder.
 
     python benchmarks/accuracy.py                          every data set and split
     python benchmarks/accuracy.py hwu64 --splits fewshot_01 --episodes 100

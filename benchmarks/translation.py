@@ -4,16 +4,20 @@
     python benchmarks/translation.py --rows "joint, fine-tuned" --pairs ron-eng --shots 100
     python benchmarks/translation.py --curve                    quality by the seconds of adapting, without stopping
     python benchmarks/translation.py --plan long                inner loops as long as adapting is
+    python benchmarks/translation.py --plan from                the same, from English into the new languages
 
 One joint translator of the ten training pairs of Tatoeba is trained by the recipe `translation-joint`. From it, others
 go on for as many updates on as many sentence pairs: joint training on the sources as they are, and joint training,
 first-order MAML and Reptile on sources that each episode spells in a way of its own (`respelled`), with inner loops of
-4 and 6 steps or, with `--plan long`, of 20.
+4 and 6 steps or, with `--plan long`, of 20. With `--plan from` the target is of many languages, and the source begins
+with the name of its language (Johnson et al. 2017, arXiv:1611.04558), since a joint translator could not know it
+otherwise; a meta-learned one can see it from the support, so it goes on with sources that all begin with the same word
+(`unnamed`): with names it would have nothing to learn from the support (Yin et al. 2020, arXiv:1912.03820).
 
 Each row then adapts to a new pair (Romanian, Catalan, Norwegian Bokmål, Macedonian into English; Kinyarwanda in medical
 texts with `--data tico19`) from the same draws of its training pairs, with the same Adam on 16 pairs a step (with
-`--plan long` the encoder drops out), stopped by a tenth of the support that is held back; the rate of each row is
-chosen on Danish and Polish. In some rows neighbours vote besides, their vectors being those after the steps.
+`--plan long` or `from` the encoder drops out), stopped by a tenth of the support that is held back; the rate of each
+row is chosen on Danish and Polish. In some rows neighbours vote besides, their vectors being those after the steps.
 
 The first sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. Seconds are those of the
 processor. What is trained goes to --runs, and the translations of each row, pair and size; what is there is not made
@@ -32,7 +36,7 @@ import torch
 
 from kshot.artefact import load_learner
 from kshot.data.catalogue import load_dataset
-from kshot.data.dataset import PairDataset
+from kshot.data.dataset import PARTS, PairDataset
 from kshot.data.examples import Episode, SentencePair
 from kshot.data.pairs import PairSampler
 from kshot.meta.algorithms import build_learner
@@ -46,8 +50,8 @@ from kshot.run.evaluate import collate
 from kshot.run.train import train
 from kshot.tasks.translation import Translation, corpus_scores
 
-PAIRS = {"tatoeba": ("ron-eng", "cat-eng", "nob-eng", "mkd-eng"), "tico19": ("kin-eng",)}
-VALID_PAIRS = ("dan-eng", "pol-eng")
+LANGUAGES = {"tatoeba": ("ron", "cat", "nob", "mkd"), "tico19": ("kin",)}
+VALID_LANGUAGES = ("dan", "pol")
 SHOTS = (100, 500, 2000)
 RATES = (3e-4, 1e-3)
 NEIGHBOURS = "nearest-neighbour"
@@ -64,28 +68,41 @@ class Plan:
         updates: Of each way of going on from it.
         tasks: How a way of going on uses the sentence pairs of an update, as many as the others do.
         dropout: Whether the encoder drops out while it adapts.
+        english: The side that English is on.
     """
 
     first: int
     updates: int
     tasks: Mapping[str, tuple[str, ...]]
     dropout: bool
+    english: str = "target"
 
     def goes_on(self, start: str) -> list[str]:
         """How the recipe `translation-maml` is changed for a way of going on."""
-        algorithm, *respelled = start.split("-")
+        algorithm, *sources = start.split("-")
         changes = [*self.tasks[algorithm], f"training.steps={self.updates}", f"validation.every={self.updates}"]
         changes.append("validation.keep_start=false")  # better on `valid` is enough; four episodes are no proof
-        return changes if respelled else [*changes, "training.augment=[]"]
+        return changes if sources == ["respelled"] else [*changes, "training.augment=[]"]
+
+    def pair(self, language: str) -> str:
+        return f"{language}-eng" if self.english == "target" else f"eng-{language}"
+
+    @property
+    def rows(self) -> Mapping[str, "Row"]:
+        return ROWS[self.english]
 
 
-# The inner loops move what reads the source: English is known, and it is what suits the valid pairs best.
+# The inner loops move what reads the source: English is known, and it is what suits the valid pairs best. From English
+# they move all.
 _JOINT = ("algorithm.name=fine-tuning", "algorithm.inner={steps=0}", "training.shot=1", "training.query=16")
 _REPTILE = ("algorithm.name=reptile", "training.learning_rate=1e-3")
 
 
-def _inner(steps: int, batch: int) -> str:
-    return f'algorithm.inner={{steps={steps}, batch={batch}, rate=1e-3, head_rate=0, moves="source"}}'
+_ALL = 'moves="all"'
+
+
+def _inner(steps: int, batch: int, moves: str = 'moves="source", head_rate=0') -> str:
+    return f"algorithm.inner={{steps={steps}, batch={batch}, rate=1e-3, {moves}}}"
 
 
 PLANS = {
@@ -111,8 +128,19 @@ PLANS = {
         },
         dropout=True,
     ),
+    "from": Plan(
+        first=3500,
+        updates=150,
+        tasks={
+            "joint": (*_JOINT, "training.episodes_per_step=46"),
+            "maml": (_inner(20, 16, _ALL), "training.shot=[100, 300]", "training.query=48"),
+            "reptile": (*_REPTILE, _inner(20, 9, _ALL), "training.shot=[100, 150]", "training.query=150"),
+        },
+        dropout=True,
+        english="source",
+    ),
 }
-GOES_ON = ("joint", "joint-respelled", "maml-respelled", "reptile-respelled")
+RESPELLED = ("joint-respelled", "maml-respelled", "reptile-respelled")
 
 
 @dataclass(frozen=True)
@@ -121,7 +149,8 @@ class Row:
 
     Attributes:
         start: What it starts from: a way of going on, `mean-respelled` for the mean of those on respelled sources,
-            `nothing`, or `source` for no translator at all.
+            `nothing`, or `source` for no translator at all. What follows its hyphen is said of the sources that it
+            went on with: `respelled`, or `unnamed`, which it is then adapted with as well.
         algorithm: How it adapts.
         rates: The rates to choose from; none if it takes no steps.
         test_steps: Steps at most.
@@ -135,12 +164,15 @@ class Row:
     inner: Mapping[str, Any] = field(default_factory=dict)
 
 
-ROWS: dict[str, Row] = {
-    "copy the source": Row("source", rates=()),
+PLAIN = {
     "joint, as it is": Row("joint", rates=(), test_steps=0),
     "from scratch": Row("nothing", test_steps=1500),
     "joint, nearest neighbours": Row("joint", NEIGHBOURS, rates=()),
     "joint, fine-tuned": Row("joint"),
+}
+INTO_ENGLISH: dict[str, Row] = {
+    "copy the source": Row("source", rates=()),
+    **PLAIN,
     "joint, source side fine-tuned": Row("joint", inner=SOURCE),
     "joint on respelled, source side fine-tuned": Row("joint-respelled", inner=SOURCE),
     "joint on respelled, source side fine-tuned, then neighbours": Row("joint-respelled", NEIGHBOURS, inner=SOURCE),
@@ -149,40 +181,51 @@ ROWS: dict[str, Row] = {
     "mean of the three on respelled": Row("mean-respelled", inner=SOURCE),
     "first-order MAML on respelled, then neighbours": Row("maml-respelled", NEIGHBOURS, inner=SOURCE),
 }
-META_LEARNED = tuple(row for row in ROWS if row.startswith(("first-order MAML", "Reptile", "mean")))
+FROM_ENGLISH: dict[str, Row] = {
+    **PLAIN,
+    "joint, fine-tuned, then neighbours": Row("joint", NEIGHBOURS),
+    "joint on unnamed, fine-tuned": Row("joint-unnamed"),
+    "first-order MAML on unnamed": Row("maml-unnamed", "first-order-maml"),
+    "Reptile on unnamed": Row("reptile-unnamed", "reptile"),
+    "first-order MAML on unnamed, then neighbours": Row("maml-unnamed", NEIGHBOURS),
+}
+ROWS = {"target": INTO_ENGLISH, "source": FROM_ENGLISH}
+
+
+def meta_learned(row: str) -> bool:
+    return row.startswith(("first-order MAML", "Reptile", "mean"))
 
 
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
-    dataset = load_dataset(arguments.data)
-    assert isinstance(dataset, PairDataset)
     encoders: dict[str, Encoder] = {}
     for name in arguments.rows:
-        row = ROWS[name]
+        row = PLANS[arguments.plan].rows[name]
         for shot in arguments.shots:
-            for pair in arguments.pairs or PAIRS[arguments.data]:
+            for pair in arguments.pairs:
                 path = arguments.runs / "rows" / f"{slug(name)}-{pair}-{shot}.json"
                 if path.is_file():
                     continue
                 encoder = None if row.start == "source" else started(row.start, encoders, arguments)
                 rate = chosen_rate(name, encoder, shot, arguments)
                 figures = {"row": name, "pair": pair, "shot": shot, "rate": rate}
-                figures |= measure(
-                    learner_of(row, encoder, rate, arguments.plan), dataset, "test", pair, shot, arguments
-                )
+                learner = learner_of(row, encoder, rate, arguments.plan)
+                dataset = dataset_of(arguments.data, row.start, arguments)
+                figures |= measure(learner, dataset, "test", pair, shot, arguments)
                 write(path, figures)
                 print(f"{name:28s} {pair} {shot:5d}  {shown(figures)}", flush=True)
     if arguments.curve:
-        curve(arguments, dataset, encoders)
+        curve(arguments, encoders)
     show(arguments)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
-    parser.add_argument("--plan", default="short", choices=list(PLANS), help="how long inner loops are in training")
-    parser.add_argument("--data", default="tatoeba", choices=list(PAIRS), help="where the new pairs are from")
+    every = list(INTO_ENGLISH | FROM_ENGLISH)
+    parser.add_argument("--rows", nargs="*", choices=every, metavar="ROW", help=f"all if left out, of {every}")
+    parser.add_argument("--plan", default="short", choices=list(PLANS), help="how translators are trained")
+    parser.add_argument("--data", default="tatoeba", choices=list(LANGUAGES), help="where the new pairs are from")
     parser.add_argument("--pairs", nargs="*", metavar="PAIR", help="new pairs; all of the data if left out")
     parser.add_argument("--shots", nargs="*", type=int, default=list(SHOTS))
     parser.add_argument("--draws", type=int, default=3, help="supports of each pair and size, the same for all rows")
@@ -192,13 +235,47 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where figures go")
     parser.add_argument("--runs", type=Path, help="where the rest goes; runs/translation or runs/translation-long")
     arguments = parser.parse_args()
-    if arguments.runs is None:
-        arguments.runs = Path("runs") / f"translation{of_plan(arguments)}"
+    plan = PLANS[arguments.plan]
+    if arguments.data != "tatoeba" and plan.english == "source":
+        parser.error("the plan from has tatoeba alone")
+    arguments.runs = arguments.runs or Path("runs") / f"translation{of_plan(arguments)}"
+    arguments.rows = [each for each in plan.rows if each in (arguments.rows or plan.rows)]
+    arguments.pairs = arguments.pairs or [plan.pair(each) for each in LANGUAGES[arguments.data]]
     return arguments
 
 
 def of_plan(arguments: argparse.Namespace) -> str:
     return "" if arguments.plan == "short" else f"-{arguments.plan}"
+
+
+# -- the sentence pairs ------------------------------------------------------------------------------------------------
+
+
+def dataset_of(name: str, start: str, arguments: argparse.Namespace) -> PairDataset:
+    """The sentence pairs that a start goes on with, and is adapted with."""
+    from_english = PLANS[arguments.plan].english == "source"
+    dataset = load_dataset(str(folder_of(start, arguments)) if from_english else name)
+    assert isinstance(dataset, PairDataset)
+    return dataset
+
+
+def folder_of(start: str, arguments: argparse.Namespace) -> Path:
+    """Tatoeba from English, each source after the name of the language, or after a word that is always the same."""
+    named = not start.endswith("unnamed")
+    folder: Path = arguments.runs / ("named" if named else "unnamed")
+    if not folder.is_dir():
+        dataset = load_dataset("tatoeba", split="from_english")
+        made = folder.with_name(f"{folder.name}.part")
+        made.mkdir(parents=True, exist_ok=True)
+        for part in PARTS:
+            lines = []
+            for each in pairs_of(dataset.part(part)):
+                name = each.task.removeprefix("eng-").upper() if named else "NEW"
+                row = {"source": f"{name} {each.source}", "target": each.target, "task": each.task, "part": each.part}
+                lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+            (made / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
+        made.rename(folder)
+    return folder
 
 
 # -- the starts --------------------------------------------------------------------------------------------------------
@@ -208,24 +285,28 @@ def started(start: str, encoders: dict[str, Encoder], arguments: argparse.Namesp
     """The encoder-decoder of a start, trained if it is not yet."""
     if start not in encoders:
         steps = f"training.steps={PLANS[arguments.plan].first}"
-        first = trained("translation-joint", [steps], arguments.runs / "first").encoder
+        first = trained("translation-joint", [steps, *data_of("joint", arguments)], arguments.runs / "first").encoder
         if start == "nothing":
             assert isinstance(first, EncoderDecoder)
             with torch.random.fork_rng():
                 torch.manual_seed(1)
                 encoders[start] = EncoderDecoder(first.settings, first.vocabulary)
         elif start == "mean-respelled":
-            respelled = [goes_on(each, arguments) for each in GOES_ON if each.endswith("respelled")]
-            encoders[start] = average(respelled).encoder
+            encoders[start] = average([goes_on(each, arguments) for each in RESPELLED]).encoder
         else:
             encoders[start] = goes_on(start, arguments).encoder
     return encoders[start]
 
 
 def goes_on(start: str, arguments: argparse.Namespace) -> Learner:
-    """The learner that goes on from the joint translator in one of the ways of `GOES_ON`."""
+    """The learner that goes on from the joint translator in the way that its name says."""
     changes = [f'start="{arguments.runs / "first"}"', *PLANS[arguments.plan].goes_on(start)]
-    return trained("translation-maml", changes, arguments.runs / start)
+    return trained("translation-maml", [*changes, *data_of(start, arguments)], arguments.runs / start)
+
+
+def data_of(start: str, arguments: argparse.Namespace) -> list[str]:
+    """How a recipe is changed for the sentence pairs of a start."""
+    return [f'data.name="{folder_of(start, arguments)}"'] if PLANS[arguments.plan].english == "source" else []
 
 
 def trained(recipe: str, changes: Sequence[str], folder: Path) -> Learner:
@@ -260,19 +341,18 @@ def learner_of(
 
 def chosen_rate(name: str, encoder: Encoder | None, shot: int, arguments: argparse.Namespace) -> float | None:
     """The rate of a row that is best on the `valid` pairs."""
-    row = ROWS[name]
+    row = PLANS[arguments.plan].rows[name]
     if not row.rates:
         return None
     path = arguments.runs / "rows" / "valid" / f"{slug(name)}-{min(shot, 500)}.json"
     if not path.is_file():
-        dataset = load_dataset("tatoeba")
-        assert isinstance(dataset, PairDataset)
-        found = {}
+        dataset, found = dataset_of("tatoeba", row.start, arguments), {}
         for rate in row.rates:
             learner = learner_of(row, encoder, rate, arguments.plan)
+            pairs = map(PLANS[arguments.plan].pair, VALID_LANGUAGES)
             scores = [
                 measure(learner, dataset, "valid", pair, min(shot, 500), arguments, draws=1)["bleu"][0]
-                for pair in VALID_PAIRS
+                for pair in pairs
             ]
             found[str(rate)] = sum(scores) / len(scores)
             print(f"{name:28s} rate {rate}: {found[str(rate)]:.1f} BLEU on valid", flush=True)
@@ -332,18 +412,18 @@ def episodes(dataset: PairDataset, part: str, pair: str, shot: int, draws: int, 
     return [Episode(sampler[i].support, tuple(judged), (), i) for i in range(draws)]
 
 
-def curve(arguments: argparse.Namespace, dataset: PairDataset, encoders: dict[str, Encoder]) -> None:
+def curve(arguments: argparse.Namespace, encoders: dict[str, Encoder]) -> None:
     """BLEU after some numbers of steps, the mean over the pairs and one draw of each, with the seconds they took."""
     path = arguments.out / f"translation{of_plan(arguments)}-curve.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    for name in (each for each in arguments.rows if ROWS[each].rates and each not in found):
-        encoder = started(ROWS[name].start, encoders, arguments)
+    rows = PLANS[arguments.plan].rows
+    for name in (each for each in arguments.rows if rows[each].rates and each not in found):
+        encoder = started(rows[name].start, encoders, arguments)
         rate = chosen_rate(name, encoder, CURVE_SHOT, arguments)
-        pairs = arguments.pairs or PAIRS[arguments.data]
-        points = []
+        dataset, points = dataset_of(arguments.data, rows[name].start, arguments), []
         for steps in CURVE_STEPS:
-            learner = learner_of(ROWS[name], encoder, rate, arguments.plan, steps)
-            each = [measure(learner, dataset, "test", pair, CURVE_SHOT, arguments, draws=1) for pair in pairs]
+            learner = learner_of(rows[name], encoder, rate, arguments.plan, steps)
+            each = [measure(learner, dataset, "test", pair, CURVE_SHOT, arguments, draws=1) for pair in arguments.pairs]
             bleu, seconds = (mean([figures[key][0] for figures in each]) for key in ("bleu", "seconds"))
             points.append({"steps": steps, "bleu": bleu, "seconds": seconds})
             print(f"{name:28s} {steps:4d} steps  {seconds:6.1f} s  BLEU {bleu:5.1f}", flush=True)
@@ -378,17 +458,22 @@ def show(arguments: argparse.Namespace) -> None:
     found = {(each["row"], each["pair"], each["shot"]): each for each in files}
     figures: dict[str, Any] = {"signatures": Translation().signatures(), "rows": {}, "ahead": {}}
     print(*figures["signatures"], sep="\n")
-    for pairs in PAIRS.values():
+    plan = PLANS[arguments.plan]
+    for languages in LANGUAGES.values():
         for shot in SHOTS:
-            show_size(found, pairs, shot, figures)
+            show_size(found, tuple(plan.rows), list(map(plan.pair, languages)), shot, figures)
     write(arguments.out / f"translation{of_plan(arguments)}.json", figures)
 
 
 def show_size(
-    found: Mapping[tuple[str, str, int], Any], pairs: Sequence[str], shot: int, figures: dict[str, Any]
+    found: Mapping[tuple[str, str, int], Any],
+    names: Sequence[str],
+    pairs: Sequence[str],
+    shot: int,
+    figures: dict[str, Any],
 ) -> None:
     """The table of some pairs and one size of the support."""
-    rows = {row: [found.get((row, pair, shot)) for pair in pairs] for row in ROWS}
+    rows = {row: [found.get((row, pair, shot)) for pair in pairs] for row in names}
     if not any(any(cells) for cells in rows.values()):
         return
     print(f"\n| {shot} pairs, BLEU / chrF | " + " | ".join(pairs) + " | seconds |")
@@ -402,17 +487,18 @@ def show_size(
         for each in filter(None, cells):
             kept = {key: each[key] for key in ("bleu", "chrf", "seconds", "rate")}
             figures["rows"][f"{row}, {each['pair']}, {shot}"] = kept
-    for row in META_LEARNED:
-        line = [ahead(found, row, pair, shot) for pair in pairs]
+    baselines = [row for row in names if not meta_learned(row)]
+    for row in filter(meta_learned, names):
+        line = [ahead(found, row, baselines, pair, shot) for pair in pairs]
         if any(line):
             print(f"| {row} less the best baseline (BLEU) | " + " | ".join(line) + " | |")
             figures["ahead"][f"{row}, {shot}"] = dict(zip(pairs, line, strict=True))
 
 
-def ahead(found: Mapping[tuple[str, str, int], Any], row: str, pair: str, shot: int) -> str:
+def ahead(found: Mapping[tuple[str, str, int], Any], row: str, baselines: Sequence[str], pair: str, shot: int) -> str:
     """How much better the translations of a row are than those of the baseline that is best on the same sentences."""
     one = found.get((row, pair, shot))
-    others = [found[name, pair, shot] for name in ROWS if name not in META_LEARNED and (name, pair, shot) in found]
+    others = [found[name, pair, shot] for name in baselines if (name, pair, shot) in found]
     if not one or not others:
         return ""
     other = max(others, key=lambda each: mean(each["bleu"]))

@@ -168,7 +168,8 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         source: A TOML file, or the name of a recipe that the package carries.
-        overrides: `section.key=value` each, the value as in TOML; a bare word is a string.
+        overrides: `section.key=value` each, the value as in TOML; a bare word is a string. Another `data.name` leaves
+            out the split that the recipe has.
 
     Raises:
         KshotError: If there is no such recipe, or it or a change is not valid.
@@ -188,7 +189,7 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise KshotError(f"{source} is not valid TOML: {error}.") from error
-    for change in overrides:
+    for change in sorted(overrides, key=lambda each: not each.startswith("data.name=")):
         _apply(values, change)
     return parse_recipe(values, source)
 
@@ -222,6 +223,8 @@ def _apply(values: dict[str, Any], change: str) -> None:
         if not isinstance(place, dict):
             raise KshotError(f'"{section}" in "{change}" is a value, not a section of the recipe.')
     place[last] = value
+    if key == "data.name":
+        place.pop("split", None)  # it was one of the data set that stood here
 
 
 def _sentence(error: ValidationError, source: str) -> str:
