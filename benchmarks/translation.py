@@ -52,6 +52,7 @@ from kshot.tasks.translation import Translation, corpus_scores
 
 LANGUAGES = {"tatoeba": ("ron", "cat", "nob", "mkd"), "tico19": ("kin",)}
 VALID_LANGUAGES = ("dan", "pol")
+RELATIVES = {"dan": "swe", "pol": "ces", "ron": "ita", "cat": "spa", "nob": "swe", "mkd": "bul"}
 SHOTS = (100, 500, 2000)
 RATES = (3e-4, 1e-3)
 NEIGHBOURS = "nearest-neighbour"
@@ -150,11 +151,12 @@ class Row:
     Attributes:
         start: What it starts from: a way of going on, `mean-respelled` for the mean of those on respelled sources,
             `nothing`, or `source` for no translator at all. What follows its hyphen is said of the sources that it
-            went on with: `respelled`, or `unnamed`, which it is then adapted with as well.
+            went on with: `respelled` or `unnamed`.
         algorithm: How it adapts.
         rates: The rates to choose from; none if it takes no steps.
         test_steps: Steps at most.
         inner: How its inner loop differs from that of all.
+        sources: What sources in English begin with: that of the `named` language, of its `relative`, or `unnamed`.
     """
 
     start: str
@@ -162,6 +164,7 @@ class Row:
     rates: tuple[float, ...] = RATES
     test_steps: int = 400
     inner: Mapping[str, Any] = field(default_factory=dict)
+    sources: str = "named"
 
 
 PLAIN = {
@@ -184,10 +187,12 @@ INTO_ENGLISH: dict[str, Row] = {
 FROM_ENGLISH: dict[str, Row] = {
     **PLAIN,
     "joint, fine-tuned, then neighbours": Row("joint", NEIGHBOURS),
-    "joint on unnamed, fine-tuned": Row("joint-unnamed"),
-    "first-order MAML on unnamed": Row("maml-unnamed", "first-order-maml"),
-    "Reptile on unnamed": Row("reptile-unnamed", "reptile"),
-    "first-order MAML on unnamed, then neighbours": Row("maml-unnamed", NEIGHBOURS),
+    "joint, by the name of a relative, as it is": Row("joint", rates=(), test_steps=0, sources="relative"),
+    "joint, by the name of a relative, fine-tuned": Row("joint", sources="relative"),
+    "joint on unnamed, fine-tuned": Row("joint-unnamed", sources="unnamed"),
+    "first-order MAML on unnamed": Row("maml-unnamed", "first-order-maml", sources="unnamed"),
+    "Reptile on unnamed": Row("reptile-unnamed", "reptile", sources="unnamed"),
+    "first-order MAML on unnamed, then neighbours": Row("maml-unnamed", NEIGHBOURS, sources="unnamed"),
 }
 ROWS = {"target": INTO_ENGLISH, "source": FROM_ENGLISH}
 
@@ -211,7 +216,7 @@ def main() -> None:
                 rate = chosen_rate(name, encoder, shot, arguments)
                 figures = {"row": name, "pair": pair, "shot": shot, "rate": rate}
                 learner = learner_of(row, encoder, rate, arguments.plan)
-                dataset = dataset_of(arguments.data, row.start, arguments)
+                dataset = dataset_of(arguments.data, row.sources, arguments)
                 figures |= measure(learner, dataset, "test", pair, shot, arguments)
                 write(path, figures)
                 print(f"{name:28s} {pair} {shot:5d}  {shown(figures)}", flush=True)
@@ -251,18 +256,17 @@ def of_plan(arguments: argparse.Namespace) -> str:
 # -- the sentence pairs ------------------------------------------------------------------------------------------------
 
 
-def dataset_of(name: str, start: str, arguments: argparse.Namespace) -> PairDataset:
-    """The sentence pairs that a start goes on with, and is adapted with."""
+def dataset_of(name: str, sources: str, arguments: argparse.Namespace) -> PairDataset:
+    """The sentence pairs that a row is adapted with."""
     from_english = PLANS[arguments.plan].english == "source"
-    dataset = load_dataset(str(folder_of(start, arguments)) if from_english else name)
+    dataset = load_dataset(str(folder_of(sources, arguments)) if from_english else name)
     assert isinstance(dataset, PairDataset)
     return dataset
 
 
-def folder_of(start: str, arguments: argparse.Namespace) -> Path:
-    """Tatoeba from English, each source after the name of the language, or after a word that is always the same."""
-    named = not start.endswith("unnamed")
-    folder: Path = arguments.runs / ("named" if named else "unnamed")
+def folder_of(sources: str, arguments: argparse.Namespace) -> Path:
+    """Tatoeba from English, each source after the name of a language, or after a word that is always the same."""
+    folder: Path = arguments.runs / sources
     if not folder.is_dir():
         dataset = load_dataset("tatoeba", split="from_english")
         made = folder.with_name(f"{folder.name}.part")
@@ -270,8 +274,14 @@ def folder_of(start: str, arguments: argparse.Namespace) -> Path:
         for part in PARTS:
             lines = []
             for each in pairs_of(dataset.part(part)):
-                name = each.task.removeprefix("eng-").upper() if named else "NEW"
-                row = {"source": f"{name} {each.source}", "target": each.target, "task": each.task, "part": each.part}
+                language = each.task.removeprefix("eng-")
+                name = {"named": language, "relative": RELATIVES.get(language, language), "unnamed": "new"}[sources]
+                row = {
+                    "source": f"{name.upper()} {each.source}",
+                    "target": each.target,
+                    "task": each.task,
+                    "part": each.part,
+                }
                 lines.append(json.dumps(row, ensure_ascii=False) + "\n")
             (made / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
         made.rename(folder)
@@ -306,7 +316,8 @@ def goes_on(start: str, arguments: argparse.Namespace) -> Learner:
 
 def data_of(start: str, arguments: argparse.Namespace) -> list[str]:
     """How a recipe is changed for the sentence pairs of a start."""
-    return [f'data.name="{folder_of(start, arguments)}"'] if PLANS[arguments.plan].english == "source" else []
+    sources = "unnamed" if start.endswith("unnamed") else "named"
+    return [f'data.name="{folder_of(sources, arguments)}"'] if PLANS[arguments.plan].english == "source" else []
 
 
 def trained(recipe: str, changes: Sequence[str], folder: Path) -> Learner:
@@ -346,7 +357,7 @@ def chosen_rate(name: str, encoder: Encoder | None, shot: int, arguments: argpar
         return None
     path = arguments.runs / "rows" / "valid" / f"{slug(name)}-{min(shot, 500)}.json"
     if not path.is_file():
-        dataset, found = dataset_of("tatoeba", row.start, arguments), {}
+        dataset, found = dataset_of("tatoeba", row.sources, arguments), {}
         for rate in row.rates:
             learner = learner_of(row, encoder, rate, arguments.plan)
             pairs = map(PLANS[arguments.plan].pair, VALID_LANGUAGES)
@@ -420,7 +431,7 @@ def curve(arguments: argparse.Namespace, encoders: dict[str, Encoder]) -> None:
     for name in (each for each in arguments.rows if rows[each].rates and each not in found):
         encoder = started(rows[name].start, encoders, arguments)
         rate = chosen_rate(name, encoder, CURVE_SHOT, arguments)
-        dataset, points = dataset_of(arguments.data, rows[name].start, arguments), []
+        dataset, points = dataset_of(arguments.data, rows[name].sources, arguments), []
         for steps in CURVE_STEPS:
             learner = learner_of(rows[name], encoder, rate, arguments.plan, steps)
             each = [measure(learner, dataset, "test", pair, CURVE_SHOT, arguments, draws=1) for pair in arguments.pairs]
