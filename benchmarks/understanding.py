@@ -130,6 +130,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ridge": {},  # the recipe that kshot has
     "ridge-2": {"seed": 2},
     "ridge-3": {"seed": 3},
+    "anil": {"algorithm": {"name": "anil", "head": LINEAR, "inner": {"steps": 10, "rate": 0.5}}},
     "decomposed": {
         "algorithm": {"name": "decomposed", "inner": {"steps": 10, "rate": 0.05, "moves": "none", "order": 2}},
         "task": {"scheme": "spans"},
