@@ -120,6 +120,7 @@ class Row:
 # Slots seldom stand side by side in an utterance, so IO says as much as BIO with fewer labels: the best on `valid`.
 LEARNED = {"transitions": "learned", "transition_strength": 0.3}
 IO, WORDS = {"scheme": "io", "class_names": False}, {"scheme": "io", "class_names": False, **LEARNED}
+TAGS = {"scheme": "io", **LEARNED}  # of an encoder that has learned to find spans
 NNSHOT = {"name": "nearest-neighbour", "heads": {"intent": {"kind": "prototypes"}}}
 ADAM = {"steps": 20, "rate": 1e-4, "moves": "layers", "batch": 10, "optimiser": "adam"}
 FINE_TUNING = {"name": "fine-tuning", "inner": ADAM}
@@ -136,6 +137,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "task": {"scheme": "spans"},
     },
 }
+RECIPES |= {f"decomposed-{seed}": RECIPES["decomposed"] | {"seed": seed} for seed in (2, 3)}
 # These go on from the jointly trained encoder, for a quarter of the updates. The inner loop of `protomaml-of-layers` is
 # fine-tuning as the other rows do it.
 for _name, _algorithm in {
@@ -154,6 +156,17 @@ MEANS = {
     "ridge and ridge-after-joint": ("ridge", "ridge-after-joint"),
     "three of ridge": ("ridge", "ridge-2", "ridge-3"),
     "three of ridge and ridge-after-joint": ("ridge", "ridge-2", "ridge-3", "ridge-after-joint"),
+    "three of decomposed": ("decomposed", "decomposed-2", "decomposed-3"),
+    "three of ridge, ridge-after-joint and decomposed": (
+        "ridge",
+        "ridge-2",
+        "ridge-3",
+        "ridge-after-joint",
+        "decomposed",
+    ),
+    "three of ridge and of decomposed": tuple(
+        f"{name}{seed}" for name in ("ridge", "decomposed") for seed in ("", "-2", "-3")
+    ),
     "three of each": tuple(f"{name}{seed}" for name in ("ridge", "ridge-after-joint") for seed in ("", "-2", "-3")),
 }
 THREE_OF_JOINT = "three of joint"
@@ -171,9 +184,12 @@ ROWS: dict[str, Row] = {
     **{name: Row(name) for name in RECIPES},
     **{f"ridge, {name.replace('-', ' ')}": Row("ridge", {"name": name}) for name in HEADS},
     "ridge, chosen": Row("ridge", choice=("ridge", *HEADS)),
+    **{f"decomposed, {name}": Row("decomposed", {"name": name}, TAGS) for name in ("ridge", "anchored")},
     "ridge, fine-tuned": Row("ridge", FINE_TUNING),
     "ridge-after-joint, fine-tuned": Row("ridge-after-joint", FINE_TUNING),
     **{f"mean of {name}": Row(name) for name in MEANS},
+    "mean of three of decomposed, ridge": Row("three of decomposed", {"name": "ridge"}, TAGS),
+    "mean of three of decomposed, anchored": Row("three of decomposed", {"name": "anchored"}, TAGS),
     **{f"mean of {name}, slots anchored": Row(name, ANCHORED) for name in MEANS},
     "mean of three of ridge and ridge-after-joint, slots matched": Row("three of ridge and ridge-after-joint", MATCHED),
     "mean of ridge and joint, fine-tuned": Row("ridge and joint", FINE_TUNING),
