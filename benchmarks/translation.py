@@ -19,7 +19,7 @@ texts with `--data tico19`) from the same draws of its training pairs, with the 
 `--plan long` or `from` the encoder drops out), stopped by a tenth of the support that is held back; the rate of each
 row is chosen on Danish and Polish. In some rows neighbours vote besides, their vectors being those after the steps.
 
-The first sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. Seconds are those of the
+Some sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. Seconds are those of the
 processor. What is trained goes to --runs, and the translations of each row, pair and size; what is there is not made
 again. Differences of rows are by paired bootstrap over the test sentences. Figures are written to --out.
 """
@@ -27,17 +27,19 @@ again. Differences of rows are by paired bootstrap over the test sentences. Figu
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import process_time
 from typing import Any
 
+import numpy as np
 import torch
 
 from kshot.artefact import load_learner
 from kshot.data.catalogue import load_dataset
 from kshot.data.dataset import PARTS, PairDataset
 from kshot.data.examples import Episode, SentencePair
+from kshot.data.normal import normalise
 from kshot.data.pairs import PairSampler
 from kshot.meta.algorithms import build_learner
 from kshot.meta.average import average
@@ -131,7 +133,7 @@ PLANS = {
     ),
     "from": Plan(
         first=3500,
-        updates=150,
+        updates=100,
         tasks={
             "joint": (*_JOINT, "training.episodes_per_step=46"),
             "maml": (_inner(20, 16, _ALL), "training.shot=[100, 300]", "training.query=48"),
@@ -258,31 +260,32 @@ def of_plan(arguments: argparse.Namespace) -> str:
 
 def dataset_of(name: str, sources: str, arguments: argparse.Namespace) -> PairDataset:
     """The sentence pairs that a row is adapted with."""
-    from_english = PLANS[arguments.plan].english == "source"
-    dataset = load_dataset(str(folder_of(sources, arguments)) if from_english else name)
+    into_english = PLANS[arguments.plan].english == "target"
+    dataset = load_dataset(name, split="into_english" if into_english else "from_english")
     assert isinstance(dataset, PairDataset)
-    return dataset
+    if into_english:
+        return dataset
+    parts = {part: tuple(begun(each, sources) for each in pairs_of(dataset.part(part))) for part in PARTS}
+    return replace(dataset, **parts)
+
+
+def begun(pair: SentencePair, sources: str) -> SentencePair:
+    """A pair whose source, in English, begins with the name of a language, or with a word that is always the same."""
+    language = pair.task.removeprefix("eng-")
+    name = {"named": language, "relative": RELATIVES.get(language, language), "unnamed": "new"}[sources]
+    return replace(pair, source=f"{name.upper()} {pair.source}")
 
 
 def folder_of(sources: str, arguments: argparse.Namespace) -> Path:
-    """Tatoeba from English, each source after the name of a language, or after a word that is always the same."""
+    """What `dataset_of` gives, as files that a recipe can name."""
     folder: Path = arguments.runs / sources
     if not folder.is_dir():
-        dataset = load_dataset("tatoeba", split="from_english")
+        dataset = dataset_of("tatoeba", sources, arguments)
         made = folder.with_name(f"{folder.name}.part")
         made.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
-            lines = []
-            for each in pairs_of(dataset.part(part)):
-                language = each.task.removeprefix("eng-")
-                name = {"named": language, "relative": RELATIVES.get(language, language), "unnamed": "new"}[sources]
-                row = {
-                    "source": f"{name.upper()} {each.source}",
-                    "target": each.target,
-                    "task": each.task,
-                    "part": each.part,
-                }
-                lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+            rows = [{"source": e.source, "target": e.target, "task": e.task} for e in pairs_of(dataset.part(part))]
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
             (made / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
         made.rename(folder)
     return folder
@@ -413,10 +416,12 @@ def pairs_of(examples: Sequence[Any]) -> list[SentencePair]:
 
 
 def episodes(dataset: PairDataset, part: str, pair: str, shot: int, draws: int, queries: int) -> list[Episode]:
-    """Draws of the support of one pair of languages, and always the same query."""
+    """Draws of the support of one pair of languages, and always the same query, of which no source is in any."""
     support, asked = dataset.pools(part)
     own = [each for each in support if each.task == pair]
-    judged = [each for each in asked or () if each.task == pair][:queries]
+    known = {normalise(each.source) for each in own}
+    others = [each for each in asked or () if each.task == pair and normalise(each.source) not in known]
+    judged = [others[k] for k in np.random.default_rng(0).permutation(len(others))[:queries].tolist()]
     sampler = PairSampler(
         own, way="all", shot=min(shot, len(own)), query="all", seed=7, n_episodes=draws, query_examples=judged
     )
