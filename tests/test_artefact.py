@@ -14,7 +14,16 @@ from safetensors import SafetensorError
 
 from contract import learner, predict
 from kshot import artefact
-from kshot.artefact import load_learner, new_folder, read_manifest, read_tensors, save_learner, write_manifest
+from kshot.artefact import (
+    check_file,
+    load_learner,
+    new_file,
+    new_folder,
+    read_manifest,
+    read_tensors,
+    save_learner,
+    write_manifest,
+)
 from kshot.errors import KshotError
 from kshot.meta.learner import Learner
 from toy import bert, episode, pair, scratch
@@ -346,6 +355,40 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
             pass
 
     assert message(write) == f"{tmp_path}/file/learner cannot be written (File exists); choose another folder."
+
+
+def write_file(path: Path, text: str) -> None:
+    with new_file(path) as file:
+        file.write(text)
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "figures.json"
+    (tmp_path / "link").symlink_to(path)
+    for text in ("old", "new"):
+        write_file(tmp_path / "link", text)
+        assert path.read_text() == text
+    assert (tmp_path / "link").is_symlink()
+    monkeypatch.setattr("kshot.artefact.os.fsync", full_disk)
+    assert message(lambda: write_file(path, "newest")) == (
+        f"{path} could not be written (No space left on device); choose another place."
+    )
+    assert path.read_text() == "new"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["figures.json", "link"]
+
+
+def test_a_file_that_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, words in (
+        (tmp_path / "file" / "x.json", "could not be written (Not a directory); choose another place."),
+        (tmp_path, "is a folder; give the name of a file."),
+        (Path(os.devnull), "is a device; give the name of a file."),
+        (tmp_path / "no" / "x.json", "could not be written (No such file or directory); choose another place."),
+    ):
+        assert message(lambda path=path: check_file(path)) == f"{path} {words}"
+        assert message(lambda path=path: write_file(path, "")) == f"{path} {words}"
+    check_file(tmp_path / "x.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_no_pickle_anywhere() -> None:

@@ -15,10 +15,10 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, TextIO
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -103,6 +103,53 @@ def _swap(one: Path, other: Path) -> bool:
         return False
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[TextIO]:
+    """Gives a text file to write into, in UTF-8; it becomes `target` at the end, or vanishes if anything went wrong.
+
+    Raises:
+        KshotError: If the file cannot be written (a folder, no space, no permission).
+    """
+    draft = _draft_of(target)
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target.resolve())  # what a link leads to is replaced
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        with suppress(OSError):  # it was replaced, or never made
+            draft.unlink()
+
+
+def check_file(target: Path) -> None:
+    """Refuses a file that `new_file` could not write, before the work whose outcome it is to hold.
+
+    Raises:
+        KshotError: If it is one.
+    """
+    draft = _draft_of(target)
+    try:
+        draft.touch()
+        draft.unlink()
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _draft_of(target: Path) -> Path:
+    """Where a file is written until it is whole: beside its place."""
+    if target.exists() and not target.is_file():
+        raise KshotError(f"{target} is a {'folder' if target.is_dir() else 'device'}; give the name of a file.")
+    place = target.resolve()
+    return place.with_name(f".{place.name}.draft")
+
+
+def _unwritable(target: Path, error: OSError) -> KshotError:
+    return KshotError(f"{target} could not be written ({error.strerror}); choose another place.")
 
 
 def keep_folder(folder: Path, draft: Path) -> None:
