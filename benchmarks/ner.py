@@ -7,8 +7,9 @@ The sources are the training domains of `ner_domains` (news, Wikipedia, social m
 are chosen on its `valid` domain (literature); the targets are finance (sec_filings), medicine (bc5cdr, anem), science
 and music. The supports are drawn from a target's train part, the same for all rows; --queries sentences of its test
 part, the same every time, judge by micro F1 of whole entities. Every row starts from MiniLM; those that learn from the
-sources see as many of their sentences, in as many updates. Rows that take steps on the support choose how many and how
-large from a few candidates, on `valid`; what each came to is written to --out/valid. One JSON file a row and target is
+sources see as many of their sentences, in as many updates, but for those that go on from the jointly trained encoder,
+which see a quarter more. Rows that take steps on the support choose how many or how large from a few candidates, on
+`valid`; what each came to is written to --out/valid. One JSON file a row and target is
 written to --out; draws that it holds already are not measured again.
 """
 

@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rows import read, slug, write
 
 from kshot.artefact import load_learner
 from kshot.data.catalogue import load_dataset
@@ -371,7 +372,7 @@ def chosen_rate(name: str, encoder: Encoder | None, shot: int, arguments: argpar
             found[str(rate)] = sum(scores) / len(scores)
             print(f"{name:28s} rate {rate}: {found[str(rate)]:.1f} BLEU on valid", flush=True)
         write(path, found)
-    scores = json.loads(path.read_text(encoding="utf-8"))
+    scores = read(path)
     return float(max(scores, key=lambda rate: scores[rate]))
 
 
@@ -431,7 +432,7 @@ def episodes(dataset: PairDataset, part: str, pair: str, shot: int, draws: int, 
 def curve(arguments: argparse.Namespace, encoders: dict[str, Encoder]) -> None:
     """BLEU after some numbers of steps, the mean over the pairs and one draw of each, with the seconds they took."""
     path = arguments.out / f"translation{of_plan(arguments)}-curve.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = read(path) if path.is_file() else {}
     rows = PLANS[arguments.plan].rows
     for name in (each for each in arguments.rows if rows[each].rates and each not in found):
         encoder = started(rows[name].start, encoders, arguments)
@@ -470,7 +471,7 @@ def draw(found: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None
 
 def show(arguments: argparse.Namespace) -> None:
     """The table of what has been measured, and a file of its figures."""
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((arguments.runs / "rows").glob("*.json"))]
+    files = [read(path) for path in sorted((arguments.runs / "rows").glob("*.json"))]
     found = {(each["row"], each["pair"], each["shot"]): each for each in files}
     figures: dict[str, Any] = {"signatures": Translation().signatures(), "rows": {}, "ahead": {}}
     print(*figures["signatures"], sep="\n")
@@ -531,15 +532,6 @@ def shown(figures: Mapping[str, Any]) -> str:
 
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def slug(name: str) -> str:
-    return name.lower().replace(", ", "-").replace(" ", "-")
-
-
-def write(path: Path, values: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

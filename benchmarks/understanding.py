@@ -8,7 +8,8 @@
 The sources are the training domains of `sgd`; the targets are alarms, banks and calendars, with 1, 5 and 10 turns an
 intent. In `snips` a target is one domain, the sources are five others. The supports are drawn from a target's train
 turns, the same for all rows; --queries turns of its test part, the same every time, judge. Every row starts from MiniLM
-and reads as many turns of history; those that learn from the sources see as many of their turns, in as many updates.
+and reads as many turns of history; those that learn from the sources see as many of their turns, in as many updates,
+but for those "after joint", which go on for a quarter more, and means, which cost as much as their members together.
 The steps and rates of every row that takes steps are chosen on the `valid` domains (travel and weather; in `snips` the
 seventh), from the same multiples of its own (--out/settings). One JSON file a row and target is written to --out; what
 it holds already is not measured again.
