@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from rich.markup import escape
 from rich.text import Text
 
+from kshot.artefact import new_file
 from kshot.errors import KshotError
 from kshot.output import console, table
 
@@ -59,17 +60,8 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still in the buffer
             raise KshotError(f"The output could not be written ({error.strerror}).") from error
         return
-    if out.is_dir():
-        raise KshotError(f"{out} is a folder; give the name of a file.")
-    draft = out.with_name(f".{out.name}.draft")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            yield kinds[form or "jsonl"](file)
-        draft.replace(out)
-    except OSError as error:
-        raise KshotError(f"{out} could not be written ({error.strerror}); choose another place.") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with new_file(out) as file:
+        yield kinds[form or "jsonl"](file)
 
 
 def _speak_utf8(form: Form) -> None:
