@@ -11,7 +11,7 @@ from kshot.cli import main
 from kshot.data.dialogue import HistoryCut, Turn
 from kshot.data.examples import Utterance
 from kshot.data.tags import Span
-from kshot.errors import KshotError
+from kshot.errors import KshotError, KshotNotice
 from kshot.meta_learner import MetaLearner, load_task
 from kshot.predictions import _writers
 from kshot.tasks.understanding import Understanding, UnderstandingSettings
@@ -173,6 +173,13 @@ def test_algorithms_are_chosen_by_left_out_turns() -> None:
     chosen, scores = meta_learner().choose(["ridge", "prototypical"], TEXTS, FRAMES)
     assert set(scores) == {"ridge", "prototypical"}
     assert chosen.learner.settings.name == max(scores, key=lambda name: scores[name])
+
+
+def test_turns_are_left_out_whose_intent_others_show() -> None:
+    """Two turns of two intents share a slot, but without one of them the other's frame cannot be right as a whole."""
+    frames = [{"intent": name, "slots": [{"slot": "thing", "start": 3, "end": 7}]} for name in ("light", "buy")]
+    with pytest.warns(KshotNotice, match="No two examples are of one class, so none can be left out"):
+        assert meta_learner().choose(["ridge"], ["my lamp now", "my bulb please"], frames)[1] == {"ridge": 0.0}
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------

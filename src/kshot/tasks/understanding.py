@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kshot.data.dialogue import USER, History, Speaker, newest
-from kshot.data.examples import INTENT, SLOT, Example, Utterance, names_of
+from kshot.data.examples import INTENT, SLOT, Example, Utterance, class_of, names_of
 from kshot.data.words import split_words
 from kshot.models.vocabulary import Vocabulary
 from kshot.tasks.base import Batch, Scorer, Task, group_of
@@ -68,6 +68,10 @@ class Understanding(Task):
     def learned_from(self, examples: Iterable[Example]) -> Self:
         table = count_transitions(each.sentence.tags for each in examples if isinstance(each, Utterance))
         return type(self)(self.settings.model_copy(update={"table": table}))
+
+    def judged_by(self, example: Utterance) -> tuple[str, ...]:
+        """Its intent: a frame is wrong as a whole whose intent is not known."""
+        return (class_of(INTENT, example.intent),)
 
     # -- utterances to items -------------------------------------------------------------------------------------------
 
