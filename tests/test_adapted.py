@@ -208,6 +208,22 @@ def test_an_inner_loop_that_diverges_says_so() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "head", "cause"),
+    [
+        ("anchored", {"rate": 1e30}, "settings of its head ({'rate': 1e+30}) are too large; take smaller ones"),
+        ("ridge", {}, "weights of its encoder are too large, as after a training that diverged; take another learner"),
+    ],
+)
+def test_what_is_not_finite_without_an_inner_loop_says_so(algorithm: str, head: dict[str, float], cause: str) -> None:
+    learner = MetaLearner(toy_learner(algorithm, scratch("cnn"), head=head))
+    if not head:
+        next(learner.learner.encoder.parameters()).data.fill_(torch.nan)
+    with pytest.raises(KshotError) as caught:
+        learner.adapt(TEXTS, LABELS)
+    assert sentence(caught) == f"Adapting by {algorithm} gave numbers that are not finite: the {cause}."
+
+
 # -- saving ------------------------------------------------------------------------------------------------------------
 
 

@@ -306,11 +306,23 @@ def fit(core: Learner, examples: Sequence[Example], classes: Sequence[str], know
     vectors = None if found is None else gather(support, found)
     state = core.adapt(support, vectors)
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
-        raise KshotError(
-            f"Adapting by {core.settings.name} diverged: the steps of its inner loop are too large for this task; "
-            f"meta-train with a smaller algorithm.inner.rate than {core.inner.settings.rate}."
-        )
+        raise _diverged(core)
     return Fitted(support, found, vectors, state)
+
+
+def _diverged(core: Learner) -> KshotError:
+    """Why what was learned is not finite."""
+    name, inner = core.settings.name, core.inner.settings
+    if inner.steps if inner.test_steps is None else inner.test_steps:
+        return KshotError(
+            f"Adapting by {name} diverged: the steps of its inner loop are too large for this task; "
+            f"meta-train with a smaller algorithm.inner.rate than {inner.rate}."
+        )
+    if core.settings.head:
+        reason = f"the settings of its head ({core.settings.head}) are too large; take smaller ones"
+    else:
+        reason = "the weights of its encoder are too large, as after a training that diverged; take another learner"
+    return KshotError(f"Adapting by {name} gave numbers that are not finite: {reason}.")
 
 
 # -- loading -----------------------------------------------------------------------------------------------------------

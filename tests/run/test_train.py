@@ -211,6 +211,14 @@ def test_a_learner_with_nothing_to_learn_is_refused(data: Path, tmp_path: Path) 
     )
 
 
+def test_a_rate_of_zero_is_one(data: Path, tmp_path: Path) -> None:
+    settings = recipe(data, "relation", steps=2, head_learning_rate=0.0)
+    start = train_module.start_learner(settings, train_module.load_dataset(str(data))).state_dict()
+    kept = settings.model_copy(update={"validation": settings.validation.model_copy(update={"keep_start": False})})
+    end = train(kept, tmp_path / "run").learner.state_dict()
+    assert all(torch.equal(end[name], tensor) for name, tensor in start.items() if not name.startswith("encoder."))
+
+
 def test_a_frozen_encoder_stays_as_it_is(data: Path, tmp_path: Path) -> None:
     settings = recipe(data, "relation", trains="none", steps=4)
     start = train_module.start_learner(settings, train_module.load_dataset(str(data)))

@@ -220,7 +220,8 @@ def rate_factor(step: int, settings: TrainingSettings) -> float:
 
 def _optimiser(learner: Learner, settings: TrainingSettings) -> torch.optim.Optimizer:
     """AdamW with a rate for the encoder and one for the rest; vectors and scalars do not decay."""
-    rates = {True: settings.learning_rate, False: settings.head_learning_rate or settings.learning_rate}
+    of_heads = settings.head_learning_rate
+    rates = {True: settings.learning_rate, False: settings.learning_rate if of_heads is None else of_heads}
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, tensor in learner.named_parameters():
         if tensor.requires_grad:
