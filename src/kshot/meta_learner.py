@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 
 from kshot.adapted import Adapted, check_replaceable, learner_of, load_adapted, support_batch
-from kshot.artefact import MANIFEST, load_learner, save_learner
+from kshot.artefact import LEARNER_FILES, MANIFEST, load_learner, save_learner
 from kshot.calibration import ABOUT_KEY
 from kshot.classifier import AdaptedClassifier
 from kshot.errors import KshotError
@@ -27,9 +27,6 @@ from kshot.tagger import AdaptedTagger
 from kshot.tasks.kinds import build_task, describe_task
 from kshot.translator import AdaptedTranslator
 from kshot.understanding import AdaptedUnderstanding
-
-_FILES = (MANIFEST, "encoder.json", "tokenizer.json", "*.safetensors")
-
 
 ADAPTED: dict[str, type[Adapted]] = {
     "classification": AdaptedClassifier,
@@ -56,14 +53,21 @@ class MetaLearner(
     Attributes:
         learner: The module.
         about: What is known of its training.
-        home: The folder that it lies in; None if it was never saved.
     """
 
     def __init__(self, learner: Learner, about: Mapping[str, Any] | None = None, home: Path | None = None) -> None:
         self._hub_mixin_config = None  # all that rebuilds it is in its own files
         self.learner = learner.eval()
         self.about = dict(about or {})
-        self.home = home
+        self._lies_in(home)
+
+    def _lies_in(self, home: Path | None) -> None:
+        self._home, self._as_it_was = home, None if home is None else _stamp(home)
+
+    @property
+    def home(self) -> Path | None:
+        """The folder that it lies in; None if it was never saved, or is not there any more as it was."""
+        return None if self._home is None or _stamp(self._home) != self._as_it_was else self._home
 
     @property
     def classes_seen(self) -> tuple[str, ...]:
@@ -238,7 +242,7 @@ class MetaLearner(
         Raises:
             KshotError: If the folder holds something else or cannot be written.
         """
-        self.home = self._write(Path(path).absolute())
+        self._lies_in(self._write(Path(path).absolute()))
 
     def _write(self, folder: Path) -> Path:
         check_replaceable(folder, "learner")
@@ -271,7 +275,7 @@ class MetaLearner(
             force_download=force_download,
             local_files_only=local_files_only,
             token=token,
-            allow_patterns=list(_FILES),
+            allow_patterns=list(LEARNER_FILES),
         )
         return load(folder)
 
@@ -283,6 +287,15 @@ class MetaLearner(
         core = self.learner
         moved = f", moves {len(core.moves)} tensors of the encoder" if core.moves else ""
         return f"<MetaLearner: {core.settings.name} over {type(core.encoder).__name__} ({core.encoder.dim}){moved}>"
+
+
+def _stamp(home: Path) -> tuple[int, int] | None:
+    """Tells whether the learner in a folder is still the one that was; None if it is gone."""
+    try:
+        found = (home / MANIFEST).stat()  # the last word of each saving
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def load(path: str | Path) -> MetaLearner:
@@ -327,9 +340,10 @@ _USUAL = {"classification": "prototypical", "tagging": "ridge", "understanding":
 """What is used over the frozen MiniLM where no learner is given; the best there without meta-training."""
 
 
-@lru_cache(maxsize=len(_USUAL))
 def default_learner(kind: str = "classification") -> MetaLearner:
     """A learner over MiniLM, frozen: what is used where no learner is given.
+
+    Its network is loaded once, and shared; where one of them was saved is its own affair.
 
     Args:
         kind: The kind of its tasks.
@@ -337,6 +351,12 @@ def default_learner(kind: str = "classification") -> MetaLearner:
     Raises:
         KshotError: If MiniLM is not on this machine.
     """
+    shared = _loaded_once(kind)
+    return MetaLearner(shared.learner, shared.about)
+
+
+@lru_cache(maxsize=len(_USUAL))
+def _loaded_once(kind: str) -> MetaLearner:
     if kind not in _USUAL:
         raise KshotError(
             f"MiniLM reads and does not write, so it learns no {kind}; give the run of a {kind} recipe, such as "
