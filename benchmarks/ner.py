@@ -253,7 +253,7 @@ def recipe_of(name: str, sources: TaggedDataset, arguments: argparse.Namespace) 
                 "precision": "bfloat16",
             },
             "validation": {"every": max(1, steps // 4), "way": "all", "shot": [5, 20], "query": 60, "episodes": 8}
-            | {"keep_start": False},  # better on `valid` is enough: eight episodes are no proof
+            | {"keep_start": False},  # what it came to is measured, better or worse
         },
         name,
     )

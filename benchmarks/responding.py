@@ -221,7 +221,7 @@ def goes_on(start: str, runs: Path, *, small: bool) -> Learner:
         f"training.steps={UPDATES}",
         f"validation.every={UPDATES}",
         "training.learning_rate=3e-4",
-        "validation.keep_start=false",  # better on `valid` is enough: a few episodes are no proof
+        "validation.keep_start=false",  # what it came to is measured, better or worse
         *GOES_ON[start],
     ]
     return trained("responding-maml", changes, runs / start, small=small)

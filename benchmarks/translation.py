@@ -85,7 +85,7 @@ class Plan:
         """How the recipe `translation-maml` is changed for a way of going on."""
         algorithm, *sources = start.split("-")
         changes = [*self.tasks[algorithm], f"training.steps={self.updates}", f"validation.every={self.updates}"]
-        changes.append("validation.keep_start=false")  # better on `valid` is enough; four episodes are no proof
+        changes.append("validation.keep_start=false")  # what it came to is measured, better or worse
         return changes if sources == ["respelled"] else [*changes, "training.augment=[]"]
 
     def pair(self, language: str) -> str:

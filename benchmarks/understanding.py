@@ -315,7 +315,7 @@ def recipe_of(name: str, dataset: UtteranceDataset, arguments: argparse.Namespac
         values["start"] = str(joint_folder("understanding", dataset, arguments, values["seed"]))
         values["training"]["steps"] //= 4
         values["validation"]["every"] = values["training"]["steps"]
-        values["validation"]["keep_start"] = False  # better on `valid` is enough: twelve episodes are no proof
+        values["validation"]["keep_start"] = False  # what it came to is measured, better or worse
     return parse_recipe(values, name)
 
 

@@ -211,6 +211,19 @@ def test_a_learner_with_nothing_to_learn_is_refused(data: Path, tmp_path: Path) 
     )
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_makes_it_worse_is_kept_where_the_start_is_not(data: Path, tmp_path: Path, keeps: bool) -> None:
+    settings = recipe(data, steps=2, learning_rate=1e-9)  # too little to be better at anything
+    validation = settings.validation.model_copy(update={"keep_start": keeps, "choose_names": False})
+    settings = settings.model_copy(update={"validation": validation})
+    start = train_module.start_learner(settings, train_module.load_dataset(str(data))).state_dict()
+    outcome = train(settings, tmp_path / "run")
+    end = outcome.learner.state_dict()
+    assert all(torch.equal(end[name], tensor) for name, tensor in start.items()) == keeps
+    assert (outcome.best_step, outcome.kept_start) == ((0, True) if keeps else (2, False))
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])["valid"] >= 0
+
+
 def test_a_rate_of_zero_is_one(data: Path, tmp_path: Path) -> None:
     settings = recipe(data, "relation", steps=2, head_learning_rate=0.0)
     start = train_module.start_learner(settings, train_module.load_dataset(str(data))).state_dict()

@@ -94,7 +94,8 @@ class ValidationSettings(Settings):
         patience: Validations without a better one after which training ends; 0 for never.
         choose_names: Whether class names are left out at the end if that is better on `valid`.
         keep_start: Whether the start is kept where training is not better for certain: the interval of the difference
-            on fresh episodes has to lie above 0.
+            on fresh episodes has to lie above 0. If not, the best of what training passed through is taken, though it
+            be worse than the start.
     """
 
     every: int = Field(50, ge=1)

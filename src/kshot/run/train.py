@@ -140,7 +140,8 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
     checkpoint = load_checkpoint(out / _CHECKPOINTS)
     if checkpoint is None:
         score = evaluate(learner, validation, time=False).main.mean
-        progress, best = Progress(step=0, best_step=0, best_score=score, waited=0), _copy(own)
+        to_beat = score if recipe.validation.keep_start else -math.inf
+        progress, best = Progress(step=0, best_step=0, best_score=to_beat, waited=0), _copy(own)
     else:
         learner.load_state_dict(dict(checkpoint.weights), strict=False)
         unflatten(optimiser, checkpoint.optimiser)
@@ -155,8 +156,8 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
             if drawn.skipped:
                 log.say(f"Left out of {part}, with too few examples: {', '.join(drawn.skipped)}.")
         log.say(explain(learner.kernels, next(learner.parameters()).device))
-        if progress.step == 0:
-            log.figures(0, valid=progress.best_score)
+        if checkpoint is None:
+            log.figures(0, valid=score)
         begin = perf_counter()
         for step in range(progress.step, settings.steps):
             if recipe.validation.patience and progress.waited >= recipe.validation.patience:
