@@ -80,7 +80,7 @@ def test_how_to_search_can_be_said() -> None:
     assert [each.score for each in without] != [each.score for each in usual]
     for beam in (0, -1, 1.5, True):
         assert refused(adapted.predict, TEXTS, beam=beam) == f"beam is {beam!r} but has to be a whole number from 1."
-    for penalty in (-1.0, math.nan, math.inf):
+    for penalty in (-1.0, math.nan, math.inf, "x"):
         assert refused(adapted.predict, TEXTS, length_penalty=penalty) == (
             f"length_penalty is {penalty!r} but has to be a number from 0."
         )
