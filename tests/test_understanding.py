@@ -189,6 +189,7 @@ def test_turns_are_left_out_whose_intent_others_show() -> None:
     ("texts", "frames", "message"),
     [
         (["hi"], None, "adapt needs frames: give adapt(texts, frames), or adapt(examples) with Utterances."),
+        (None, None, "adapt needs frames: give adapt(texts, frames), or adapt(examples) with Utterances."),
         (["hi", " "], [{"intent": "a"}, {"intent": "b"}], "Text 2 is empty; fill it in or leave it out."),
         (["hi", "no"], [{"intent": "a"}], "There are 2 texts and 1 frame; give one for each text."),
         ([], [], "There are no turns to learn from; give at least one."),
@@ -205,6 +206,16 @@ def test_turns_are_left_out_whose_intent_others_show() -> None:
             'Did you mean "intent"?',
         ),
         (["hi"], [{"slots": []}], "Frame 1 has no intent; name what the text is for."),
+        (
+            ["hi"],
+            [{"intent": "a\ud800"}],
+            "The intent of frame 1 has half a character (a lone surrogate); read it again as UTF-8.",
+        ),
+        (
+            ["hi"],
+            [{"intent": "a", "history": [("user", "ok"), ("system", "h\ud800")]}],
+            "The history of frame 1, turn 2 has half a character (a lone surrogate); read it again as UTF-8.",
+        ),
         (
             ["hi"],
             [{"intent": "a", "slots": "x"}],
