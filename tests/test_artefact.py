@@ -129,6 +129,8 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
         ('{"kind": "learner"}', "'format'"),
         ('{"format": "new", "kind": "learner"}', "invalid literal for int() with base 10: 'new'"),
         ("[1]", "list indices must be integers or slices, not str"),
+        ('{"format": 1, "kind": ["learner"]}', "unhashable type: 'list'"),
+        ('{"format": Infinity, "kind": "learner"}', "cannot convert float infinity to integer"),
     ],
 )
 def test_a_damaged_manifest(folder: Path, text: str, reason: str) -> None:
@@ -150,7 +152,6 @@ def test_a_manifest_that_is_not_text(folder: Path) -> None:
     [
         ("algorithm", {"name": "maml", "colour": "red"}),
         ("algorithm", None),
-        ("task", {"kind": "classification", "name_weight": "heavy"}),
         ("task", ["classification"]),
         ("about", 3),
     ],
@@ -164,6 +165,25 @@ def test_a_manifest_that_makes_no_sense(folder: Path, key: str, value: Any) -> N
     assert message(lambda: load_learner(folder)) == (
         f"{folder}/kshot.json is damaged ('{key}'); restore the folder from a copy or make it again."
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"algorithm": {"name": "maml+++"}},
+            'There is no algorithm "maml+++". Did you mean "maml++"? Known: prototypical, ',
+        ),
+        (
+            {"task": {"kind": "classification", "name_weight": "heavy"}},
+            "The setting \"name_weight\" of classification cannot be 'heavy': ",
+        ),
+    ],
+)
+def test_what_this_kshot_does_not_know_is_not_damaged(folder: Path, changes: dict[str, Any], words: str) -> None:
+    manifest = json.loads((folder / "kshot.json").read_text())
+    (folder / "kshot.json").write_text(json.dumps({**manifest, **changes}))
+    assert message(lambda: load_learner(folder)).startswith(f"{folder}/kshot.json: {words}")
 
 
 def test_a_newer_format(folder: Path) -> None:

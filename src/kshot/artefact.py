@@ -209,9 +209,9 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found, made_by = manifest["kind"], int(manifest["format"])
-    except (ValueError, KeyError, TypeError) as error:  # not JSON, not text, not a format
+        newest = FORMATS.get(found, FORMATS[kind])
+    except (ValueError, KeyError, TypeError, OverflowError) as error:  # not JSON, not text, no kind, not a format
         raise damaged(path, error) from error
-    newest = FORMATS.get(found, FORMATS[kind])
     if made_by > newest:
         raise KshotError(
             f"{path} has format {made_by} and this kshot reads up to {newest}; upgrade it: pip install -U kshot."
@@ -292,6 +292,8 @@ def load_learner(folder: Path) -> tuple[Learner, dict[str, Any]]:
     try:
         task, about = build_task(manifest["task"]), dict(manifest["about"])
         learner = build_learner(AlgorithmSettings.model_validate(manifest["algorithm"]), encoder, task)
+    except KshotError as error:  # such as an algorithm that this kshot does not have yet
+        raise KshotError(f"{folder / MANIFEST}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(folder / MANIFEST, error) from error
     own = read_tensors(folder / _TENSORS)
