@@ -12,7 +12,10 @@ import kshot
 from contract import HAS_MINILM
 from contract import learner as toy_learner
 from kshot.errors import KshotError
-from kshot.meta_learner import MetaLearner, default_learner, load
+from kshot.meta.algorithms import build_learner
+from kshot.meta.learner import AlgorithmSettings
+from kshot.meta_learner import ADAPTED, PIPELINES, MetaLearner, default_learner, load
+from kshot.tasks.kinds import build_task
 from toy import scratch
 from users import LABELS, QUERIES, TEXTS, meta_learner
 
@@ -135,6 +138,28 @@ def test_save_pretrained_and_from_pretrained_by_a_local_folder(tmp_path: Path) -
     loaded = MetaLearner.from_pretrained(str(tmp_path / "hub"))
     assert loaded.about == {"title": "x"}
     assert loaded.adapt(TEXTS, LABELS).predict(QUERIES) == learner.adapt(TEXTS, LABELS).predict(QUERIES)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_from_pretrained_swallows_no_word(tmp_path: Path) -> None:
+    meta_learner().save(tmp_path / "hub")
+    with pytest.raises(KshotError) as caught:
+        MetaLearner.from_pretrained(str(tmp_path / "hub"), revisoin="x")
+    assert str(caught.value) == (
+        'from_pretrained takes no "revisoin". Did you mean "revision"? '
+        "It takes: revision, cache_dir, force_download, local_files_only, token."
+    )
+    before_1 = {"proxies": None, "resume_download": None}  # what huggingface_hub passed before 1.0
+    assert MetaLearner.from_pretrained(str(tmp_path / "hub"), **before_1).kind == "classification"
+
+
+def test_the_hub_is_told_the_kind_of_task() -> None:
+    assert PIPELINES.keys() == ADAPTED.keys()
+    tagger = MetaLearner(build_learner(AlgorithmSettings(), scratch("cnn"), build_task({"kind": "tagging"})))
+    for learner, name in ((meta_learner(), "text-classification"), (tagger, "token-classification")):
+        card = str(learner.generate_model_card())
+        assert f"pipeline_tag: {name}\n" in card
+        assert "library_name: kshot" in card
 
 
 def test_push_to_hub_uploads_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

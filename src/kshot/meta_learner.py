@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
 from kshot.adapted import Adapted, check_replaceable, learner_of, load_adapted, support_batch
 from kshot.artefact import LEARNER_FILES, MANIFEST, load_learner, save_learner
 from kshot.calibration import ABOUT_KEY
 from kshot.classifier import AdaptedClassifier
-from kshot.errors import KshotError
+from kshot.errors import KshotError, did_you_mean
 from kshot.inputs import check_labels
 from kshot.left_out import left_out_score
 from kshot.meta.algorithms import build_learner
@@ -37,11 +37,18 @@ ADAPTED: dict[str, type[Adapted]] = {
 }
 """What a learner of each kind of task becomes when it has learned one."""
 
+PIPELINES = {
+    "classification": "text-classification",
+    "tagging": "token-classification",
+    "translation": "translation",
+    "understanding": "text-classification",
+    "responding": "text-generation",
+}
+"""The name that the Hub has for each kind of task."""
 
-class MetaLearner(
-    ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-learning"], pipeline_tag="text-classification"
-):
-    """Learns a classifier from a handful of examples.
+
+class MetaLearner(ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-learning"]):
+    """Learns a task from a handful of examples; what comes of it is one of `ADAPTED`.
 
     It is in evaluation mode and must not be trained any more; any number of tasks and threads may share it.
 
@@ -254,6 +261,12 @@ class MetaLearner(
     def _save_pretrained(self, save_directory: Path) -> None:
         self._write(save_directory.absolute())  # perhaps a folder that vanishes once it is uploaded
 
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The card of the Hub, with the name that it has for the kind of task."""
+        card = super().generate_model_card(*args, **kwargs)
+        card.data["pipeline_tag"] = PIPELINES[self.kind]
+        return card
+
     @classmethod
     def _from_pretrained(
         cls,
@@ -264,8 +277,14 @@ class MetaLearner(
         force_download: bool = False,
         local_files_only: bool = False,
         token: str | bool | None = None,
-        **_: Any,
+        **others: Any,
     ) -> "MetaLearner":
+        # Some that are None come from huggingface_hub itself, before 1.0: proxies, resume_download.
+        if given := [name for name, value in others.items() if value is not None]:
+            known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+            raise KshotError(
+                f'from_pretrained takes no "{given[0]}".{did_you_mean(given[0], known)} It takes: {", ".join(known)}.'
+            )
         if Path(model_id).is_dir():
             return load(model_id)
         folder = snapshot_download(
