@@ -82,13 +82,14 @@ def test_five_hundred_turns_are_cut_from_the_old_side_and_it_is_said() -> None:
     with pytest.warns(HistoryCut) as caught:
         [found, same] = adapted.predict([turns, turns[-3:]])
     assert [str(each.message) for each in caught] == [
-        "History 1 has 500 turns, of which the newest 3 are read: what is older does not count."
+        "The history of dialogue 1 has 500 turns, of which the newest 3 are read; what is older does not count."
     ]
     assert (found.n_read, same.n_read) == (3, 3)
     assert len(found.history) == 500
     assert found.reply == same.reply
-    with pytest.warns(HistoryCut, match="of which the newest 3 are read, and so are 2 others: what is older does not"):
-        adapted.predict([turns] * 3)
+    with pytest.warns(HistoryCut, match="The history of dialogue 2 has 500 turns") as caught:
+        adapted.predict([turns[-3:], turns, turns])
+    assert len(caught) == 1
 
 
 # -- learning, and learning more ---------------------------------------------------------------------------------------
