@@ -57,7 +57,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y: The label of each, (n_texts,).
 
         Raises:
-            KshotError: As `MetaLearner.adapt`.
+            KshotError: As `MetaLearner.adapt`, or if labels are of two kinds, or differ in white space alone.
         """
         texts, labels = _texts(X), column_or_1d(y, warn=True)
         names = check_labels(labels.tolist())
