@@ -207,6 +207,11 @@ def test_another_algorithm_over_the_same_network() -> None:
         ("a", ["c"], 'One source was given where a list of them is expected; write ["..."].'),
         (["a"], "c", 'One target was given where a list of them is expected; write ["..."].'),
         (
+            None,
+            None,
+            "adapt needs translations: give adapt(sources, targets), or adapt(examples) with SentencePairs.",
+        ),
+        (
             SOURCES,
             None,
             "adapt needs translations: give adapt(sources, targets), or adapt(examples) with SentencePairs.",
