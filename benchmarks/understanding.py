@@ -143,13 +143,23 @@ for _name, _algorithm in {
     "reptile": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
 }.items():
     RECIPES[f"{_name}-after-joint"] = {"algorithm": {"name": _name, **_algorithm}, "start": "joint"}
-RECIPES |= {f"ridge-after-joint-{seed}": RECIPES["ridge-after-joint"] | {"seed": seed} for seed in (2, 3)}
+for _name in ("ridge-after-joint", "anil-after-joint"):
+    RECIPES |= {f"{_name}-{seed}": RECIPES[_name] | {"seed": seed} for seed in (2, 3)}
 # The mean of encoders that were trained in several ways, or from several seeds; they adapt as the first does.
 MEANS = {
     "ridge and joint": ("ridge", "joint"),
     "ridge and ridge-after-joint": ("ridge", "ridge-after-joint"),
     "three of ridge": ("ridge", "ridge-2", "ridge-3"),
     "three of ridge and ridge-after-joint": ("ridge", "ridge-2", "ridge-3", "ridge-after-joint"),
+    "three of anil-after-joint": ("anil-after-joint", "anil-after-joint-2", "anil-after-joint-3"),
+    "three of anil-after-joint and of ridge": (
+        "anil-after-joint",
+        "anil-after-joint-2",
+        "anil-after-joint-3",
+        "ridge",
+        "ridge-2",
+        "ridge-3",
+    ),
     "three of decomposed": ("decomposed", "decomposed-2", "decomposed-3"),
     "three of ridge, ridge-after-joint and decomposed": (
         "ridge",
