@@ -388,15 +388,17 @@ def test_evaluate_passes_its_settings_on(
 ) -> None:
     asked: dict[str, object] = {}
 
-    def evaluate_run(path: Path, **settings: object) -> dict[str, object]:
+    def evaluate_run(path: Path, *, show: Callable[[dict[str, object]], None], **settings: object) -> None:
         asked.update(settings)
         figures = {"accuracy": 0.9, "accuracy_interval": 0.01, "macro_f1": 0.8, "macro_f1_interval": 0.02}
-        return {
-            **figures,
-            "measures": ["accuracy", "macro F1"],
-            **{"seconds_per_adaptation": 0.02, "episodes": 10, "algorithm": "ridge", "data": "toy", "part": "test"},
-            **{"way": asked["way"], "shot": asked["shot"]},
-        }
+        show(
+            {
+                **figures,
+                "measures": ["accuracy", "macro F1"],
+                **{"seconds_per_adaptation": 0.02, "episodes": 10, "algorithm": "ridge", "data": "toy", "part": "test"},
+                **{"way": asked["way"], "shot": asked["shot"]},
+            }
+        )
 
     monkeypatch.setattr("kshot.run.evaluate.evaluate_run", evaluate_run)
     status, output, _ = run("evaluate", "somewhere", "--data", "toy", *words)

@@ -208,7 +208,7 @@ def evaluate(
     from kshot.run.evaluate import evaluate_run
 
     part, published = (split, None) if split in ("train", "valid", "test") else ("test", split)
-    figures = evaluate_run(
+    evaluate_run(
         run,
         data=data,
         split=published,
@@ -221,8 +221,8 @@ def evaluate(
         algorithm=algorithm,
         against=against,
         json_file=json,
+        show=show_figures,
     )
-    show_figures(figures)
 
 
 # -- using what was learned --------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class ClassificationSettings(Settings):
 
     kind: Literal["classification"] = "classification"
     class_names: bool = True
-    name_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
+    name_weight: float = Field(1.0, ge=0)
 
 
 class Classification(Task):

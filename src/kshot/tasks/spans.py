@@ -49,7 +49,7 @@ class SpanSettings(Settings):
 
     scheme: Literal["bio", "io", "spans"] = "bio"
     class_names: bool = True
-    name_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
+    name_weight: float = Field(1.0, ge=0)
     transitions: Literal["valid", "learned"] = "valid"
     transition_strength: float = 1.0
     table: Table | None = None
