@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kshot.errors import KshotError
-from kshot.models.encoder import Encoder
+from kshot.models.encoder import Encoder, like_weights
 from kshot.models.products import Linear, written_out
 from kshot.models.recurrence import lstm
 from kshot.models.spelling import Spelling
@@ -130,9 +130,19 @@ class _Embedded(Encoder):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         if self.spelling is None:
             return self.states(self.embed(self.embedding(ids), mask), mask)
-        words, present, word_of = self.spelling(ids, self.embedding(ids), mask)
-        states = self.states(self.embed(words, present), present)  # (n, n_words, dim)
+        states, _, word_of = self._of_words(ids, mask, self.spelling)
         return states.gather(1, word_of.unsqueeze(-1).expand(-1, -1, states.shape[-1]))  # (n, L, dim)
+
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if self.spelling is None:
+            return super().pooled(ids, mask)
+        states, present, _ = self._of_words(ids, mask, self.spelling)
+        return self.pool(like_weights(states, self), present)  # each word once, however long it is
+
+    def _of_words(self, ids: Tensor, mask: Tensor, spelling: Spelling) -> tuple[Tensor, Tensor, Tensor]:
+        """A state for each word, (n, n_words, dim), where there is one, and the word that each token belongs to."""
+        words, present, word_of = spelling(ids, self.embedding(ids), mask)
+        return self.states(self.embed(words, present), present), present, word_of
 
     @abstractmethod
     def states(self, x: Tensor, mask: Tensor) -> Tensor:
