@@ -175,6 +175,16 @@ GOOD = '{"text": "x", "label": "a"}\n'
         ),
         (
             "data.jsonl",
+            GOOD + '{"text": "x", "label": NaN}',
+            ', line 2: the field "label" is NaN, which names nothing; fill it in or take the row out.',
+        ),
+        (
+            "data.json",
+            '[{"text": "x", "label": -Infinity}]',
+            ', item 1: the field "label" is -Infinity, which names nothing; fill it in or take the row out.',
+        ),
+        (
+            "data.jsonl",
             '{"text": "\\ud83d", "label": "a"}',
             ', line 1: the field "text" has half a character (a lone surrogate); write the file again as UTF-8.',
         ),

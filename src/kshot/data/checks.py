@@ -8,6 +8,7 @@ from typing import Literal
 
 from kshot.data.dataset import PARTS, Dataset, TaggedDataset, Unit
 from kshot.data.examples import Example, TaggedExample, TextExample, Utterance
+from kshot.data.files import shorten
 from kshot.data.normal import normalise
 from kshot.data.tags import OUTSIDE
 
@@ -83,7 +84,7 @@ def _check_texts(examples: Sequence[TextExample], min_examples: int, tasks: bool
         findings.append(
             Finding(
                 "warning",
-                f'{_count(conflicts, "text stands", "texts stand")} under more than one label: "{_shorten(text)}" '
+                f'{_count(conflicts, "text stands", "texts stand")} under more than one label: "{shorten(text)}" '
                 f"under {under}.",
             )
         )
@@ -114,7 +115,7 @@ def _check_texts(examples: Sequence[TextExample], min_examples: int, tasks: bool
             Finding(
                 "note",
                 f"{_count(repeated, 'text occurs', 'texts occur')} more than once but for case and space: "
-                f'"{_shorten(text)}" {times} times.',
+                f'"{shorten(text)}" {times} times.',
             )
         )
     long = [len(example.text) for example in examples if len(example.text) > LONG_TEXT]
@@ -153,7 +154,7 @@ def _check_tagged(examples: Sequence[TaggedExample], min_mentions: int, tasks: b
             Finding(
                 "warning",
                 f"{_count(conflicts, 'sentence is', 'sentences are')} tagged in more than one way: "
-                f'"{_shorten(conflicts[0])}".',
+                f'"{shorten(conflicts[0])}".',
             )
         )
     if small := sorted((n, label, task) for (task, label), n in mentions.items() if n < min_mentions):
@@ -178,7 +179,7 @@ def _check_tagged(examples: Sequence[TaggedExample], min_mentions: int, tasks: b
             Finding(
                 "note",
                 f"{_count(repeated, 'sentence occurs', 'sentences occur')} more than once but for case and space: "
-                f'"{_shorten(text)}" {times} times.',
+                f'"{shorten(text)}" {times} times.',
             )
         )
     return findings
@@ -222,7 +223,7 @@ def check_splits(dataset: Dataset) -> list[Finding]:
                 Finding(
                     "warning",
                     f"{_count(sorted(common), 'text is', 'texts are')} in both {first} and {second}, but for case "
-                    f'and space: "{_shorten(min(common))}".',
+                    f'and space: "{shorten(min(common))}".',
                 )
             )
     return sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))
@@ -234,7 +235,3 @@ def _units(examples: Sequence[Example], unit: Unit) -> set[str]:
 
 def _count(things: Sequence[object], singular: str, plural: str) -> str:
     return f"{len(things)} {singular if len(things) == 1 else plural}"
-
-
-def _shorten(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

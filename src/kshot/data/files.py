@@ -310,7 +310,12 @@ def name_of(path: Path, row: Row, field: str, *, optional: bool = False) -> str:
     value = value_of(path, row, field)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+    if isinstance(value, float) and not math.isfinite(value):
+        raise KshotError(
+            f'{path}, {row.place}: the field "{field}" is {show_value(value)}, which names nothing; fill it in or take '
+            "the row out."
+        )
+    if isinstance(value, float) and value.is_integer():
         return str(int(value))  # 3.0 is what a spreadsheet makes of 3
     if isinstance(value, (int, float)):
         return str(value)
