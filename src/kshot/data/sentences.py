@@ -17,7 +17,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kshot.data.augment_sentences import SentenceAugmentations
-from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
+from kshot.data.draws import (
+    Count,
+    Sampler,
+    count_ends,
+    distinct_numbers,
+    generator_of,
+    least_left,
+    pick,
+    show_ends,
+    whole_number,
+)
 from kshot.data.examples import Episode, TaggedExample
 from kshot.data.normal import normalise
 from kshot.data.tags import OUTSIDE
@@ -218,9 +228,8 @@ class SentenceSampler(Sampler):
                 self._support_texts,
             )
             asked = [row for row, each in enumerate(self.query_examples) if each.task == name]
-            texts = {self._query_texts[row] for row in asked}
-            shared = sum(1 for row in support if self._support_texts[row] in texts)
-            n_left = len(texts) - (shared if self._shot[1] < 0 else min(shot, shared))
+            texts, own = [self._query_texts[row] for row in asked], [self._support_texts[row] for row in support]
+            n_left = least_left(texts, [own], self._shot[1])
             if len(support) >= shot and n_left >= query:
                 kept.append(_Domain(name, tuple(support), tuple(asked)))
             elif skip_small:

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
+from kshot.data.draws import (
+    Count,
+    Sampler,
+    count_ends,
+    distinct_numbers,
+    generator_of,
+    least_left,
+    pick,
+    show_ends,
+    whole_number,
+)
 from kshot.data.examples import INTENT, SLOT, Episode, Utterance, class_of
 from kshot.data.normal import normalise
 from kshot.errors import KshotError, several
@@ -161,7 +171,11 @@ class UtteranceSampler(Sampler):
             small += [f"{name}: {intent}" if name else intent for intent in few]
             support = {intent: rows for intent, rows in support.items() if intent not in few}
             asked = tuple(row for row, each in enumerate(self.query_examples) if each.task == name)
-            n_left = len({self._query_keys[row] for row in asked}) - (shot * len(support) if self._one_pool else 0)
+            n_left = least_left(
+                [self._query_keys[row] for row in asked],
+                [[self._keys[row] for row in rows] for rows in support.values()],
+                self._shot[1],
+            )
             if support and n_left >= query:
                 kept.append(_Domain(name, support, asked))
             elif skip_small:
