@@ -98,6 +98,22 @@ def test_what_a_support_may_take_of_the_other_pool_is_not_counted_for_the_query(
         sampler(rows, shot=shot, query="all", query_examples=asked[:4])
 
 
+def test_a_turn_under_two_intents_is_left_out() -> None:
+    hello = [Utterance("Hello", "ask", (), (), "d"), Utterance("hello ", "tell", (), (), "d")]
+    rows = [*hello, *(turn(k, ("ask", "tell")[k % 2]) for k in range(8))]
+    for episode in sampler(rows, shot=3, query="all"):
+        assert (len(episode.support), len(episode.query)) == (6, 2)
+        assert all("ello" not in each.text for each in (*episode.support, *episode.query))
+    (episode,) = sampler(rows[1:], shot="all", query="all", query_examples=[hello[0], turn(50, "ask")], n_episodes=1)
+    assert (len(episode.support), [each.text for each in episode.query]) == (8, ["t50"])
+    with pytest.raises(KshotError) as error:
+        sampler(rows, shot=5)
+    assert str(error.value) == (
+        'The intent "ask" of the domain "d" has 4 different turns that no other intent has but needs 5 (shot 5); add '
+        "turns, lower shot, or leave small intents out with skip_small."
+    )
+
+
 def test_small_intents_and_domains_can_be_left_out() -> None:
     rows = [*pool(), turn(1000, "rare"), turn(1001, "ask", domain="small")]
     drawn = sampler(rows, skip_small=True)
