@@ -77,6 +77,41 @@ def test_a_folder_has_a_file_for_each_part(tmp_path: Path) -> None:
     assert load_dataset(tmp_path).valid == ()
 
 
+def test_rows_of_a_folder_may_have_a_part_of_their_own(tmp_path: Path) -> None:
+    pairs = [
+        {"source": f"{task} {part} {n}", "target": f"{task} {part} {n}!", "task": task, "part": part}
+        for task in ("ron-eng", "ces-eng")
+        for part in ("train", "val", "Test")
+        for n in range(4)
+    ]
+    write(tmp_path / "train.jsonl", [{"source": f"a {n}", "target": f"b {n}", "task": "deu-eng"} for n in range(9)])
+    write(tmp_path / "valid.jsonl", [pair for pair in pairs if pair["task"] == "ron-eng"])
+    write(tmp_path / "test.jsonl", [pair for pair in pairs if pair["task"] == "ces-eng"])
+    dataset = load_dataset(tmp_path)
+    assert (dataset.unit, [len(each) for each in (dataset.train, dataset.valid, dataset.test)]) == (
+        "tasks",
+        [9, 12, 12],
+    )
+    assert {each.part for each in dataset.train} == {"train"}
+    for part, query in (("valid", "valid"), ("test", "test")):
+        episode = dataset.sampler(part, way="all", shot=4, query="all", seed=0, n_episodes=1)[0]
+        assert ({each.part for each in episode.support}, {each.part for each in episode.query}) == ({"train"}, {query})
+        assert len(episode.query) == 4
+    assert dataset.pools("train")[1] is None
+    write(tmp_path / "test.jsonl", [{**pair, "part": "tests"} for pair in pairs[12:]])
+    with pytest.raises(KshotError) as caught:
+        load_dataset(tmp_path)
+    assert str(caught.value) == (
+        f'{tmp_path / "test.jsonl"}: the part of a row is "tests", but has to be train, valid or test in every row or '
+        'be missing in all. Did you mean "test"?'
+    )
+    write(tmp_path / "test.jsonl", [*pairs[12:], {**pairs[12], "part": ""}])
+    with pytest.raises(
+        KshotError, match=r"test\.jsonl: the part of a row is empty, but has to be train, valid or test"
+    ):
+        load_dataset(tmp_path)
+
+
 def test_tasks_are_found_and_split_whole(tmp_path: Path) -> None:
     rows = [row for task in "uvwxyz" for row in classes("ab", task=task)]
     dataset = load_dataset(write(tmp_path / "mine.jsonl", rows))
