@@ -79,10 +79,14 @@ def read_rows(path: str | Path, *, also: str = "") -> list[Row]:
             )
 
 
+def each_row(path: Path) -> Iterator[Row]:
+    """The rows of a JSONL, JSON, CSV or TSV file; a line of JSONL is looked into only when it is asked for."""
+    return _jsonl_rows(path, read_utf8(path)) if suffix_of(path) == ".jsonl" else iter(read_rows(path))
+
+
 def first_row(path: Path) -> Row | None:
     """The first row of a JSONL, JSON, CSV or TSV file; None if it has none."""
-    rows = _jsonl_rows(path, read_utf8(path)) if suffix_of(path) == ".jsonl" else iter(read_rows(path))
-    return next(rows, None)
+    return next(each_row(path), None)
 
 
 def suffix_of(path: Path) -> str:
