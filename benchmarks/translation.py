@@ -317,8 +317,7 @@ def learner_of(row: Row, encoder: Encoder | None, rate: float | None, steps: int
     inner: dict[str, Any] = {}
     if row.rates:
         inner = {"rate": rate, "test_steps": row.test_steps, "optimiser": "adam", "order": 1, "batch": 16}
-        inner |= {"dropout": True}
-        inner |= row.inner
+        inner |= {"dropout": True, **row.inner}
         if steps is not None:
             inner |= {"test_steps": steps, "hold_out": 0.0}
     elif row.test_steps == 0:
