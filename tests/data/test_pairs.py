@@ -122,7 +122,7 @@ def test_what_holds_something_else(tmp_path: Path, name: str, content: str) -> N
             "a.csv",
             "text,label\na,b\n",
             "{path} has no field for the source that kshot knows (source, src); its fields are "
-            '"text", "label"; rename one, or say which it is with source=...',
+            '"text", "label"; rename one, or say which it is with source=... or --text of kshot adapt.',
         ),
         (
             "a.tsv",

@@ -170,6 +170,8 @@ def test_a_model_that_is_nowhere() -> None:
 def test_a_name_that_cannot_be_one() -> None:
     with pytest.raises(KshotError, match="is neither a local folder nor in the Hub's cache"):
         resolve("../not//a/model")
+    with pytest.raises(KshotError, match=r'The name "x{40}…" is too long for a file\.'):
+        resolve("x" * 300)
 
 
 @needs_minilm

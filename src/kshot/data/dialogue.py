@@ -13,7 +13,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from kshot.data.files import TABLE_SUFFIXES, Row, first_row, kind_of, read_rows, show_value, suffix_of, text_of
+from kshot.data.files import (
+    TABLE_SUFFIXES,
+    Row,
+    first_row,
+    kind_of,
+    read_rows,
+    show_value,
+    suffix_of,
+    text_of,
+    unknown_suffix,
+)
 from kshot.errors import KshotError, KshotNotice, did_you_mean, several
 
 Speaker = Literal["user", "system"]
@@ -101,10 +111,7 @@ def read_dialogues(path: str | Path, *, of: Speaker) -> list[Dialogue]:
     """
     path = Path(path)
     if suffix_of(path) not in DIALOGUE_SUFFIXES:
-        raise KshotError(
-            f'{path} has the suffix "{suffix_of(path)}", which kshot does not read as dialogues; use one of '
-            f"{', '.join(DIALOGUE_SUFFIXES)} (or any of them with .gz)."
-        )
+        raise unknown_suffix(path, DIALOGUE_SUFFIXES, "dialogues")
     rows = read_rows(path)
     if not rows:
         raise KshotError(f"{path} has no dialogues; add at least one.")

@@ -11,6 +11,7 @@ Each may be compressed (`.jsonl.gz`). Files are UTF-8, with or without a byte or
 """
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from kshot.errors import KshotError, did_you_mean
 
@@ -27,6 +29,14 @@ TEXT_FIELDS = ("text", "sentence", "utterance", "query")
 LABEL_FIELDS = ("label", "intent", "class", "category")
 TASK_FIELDS = ("task", "domain")
 PART_FIELDS = ("part", "split")
+
+_OPTIONS = {
+    "text": "--text of kshot adapt and predict",
+    "label": "--label of kshot adapt",
+    "source": "--text of kshot adapt",
+    "target": "--label of kshot adapt",
+}
+"""How the command line names a field for something."""
 
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 
@@ -71,12 +81,8 @@ def read_rows(path: str | Path, *, also: str = "") -> list[Row]:
             )
         case ".tsv":
             return list(_table_rows(path, read_utf8(path), "\t", quoted=False))
-        case suffix:
-            known = ", ".join((*TABLE_SUFFIXES, *([also] if also else ())))
-            raise KshotError(
-                f'{path} has the suffix "{suffix}", which kshot does not read; use one of {known} (or any of them '
-                "with .gz)."
-            )
+        case _:
+            raise unknown_suffix(path, (*TABLE_SUFFIXES, *([also] if also else ())))
 
 
 def each_row(path: Path) -> Iterator[Row]:
@@ -94,16 +100,42 @@ def suffix_of(path: Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
+def unknown_suffix(path: Path, known: Sequence[str], what: str = "") -> KshotError:
+    """The error about a file that is read by its suffix, and has another one or is not there.
+
+    Args:
+        path: The file.
+        known: The suffixes that are read.
+        what: What they are read as; empty if anything.
+    """
+    if found_at(path) != "file":
+        return _no_file(path)
+    return KshotError(
+        f'{path} has the suffix "{suffix_of(path)}", which kshot does not read{f" as {what}" if what else ""}; use one '
+        f"of {', '.join(known)} (or any of them with .gz)."
+    )
+
+
+def found_at(path: Path) -> Literal["file", "folder"] | None:
+    """What is at a path.
+
+    Raises:
+        KshotError: If that cannot be told, because a name is too long for a file or a folder may not be looked into.
+    """
+    try:
+        return "folder" if path.is_dir() else "file" if path.exists() else None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def read_utf8(path: Path) -> str:
     """The text of a file, decompressed and without byte order mark."""
-    if path.is_dir():
-        raise KshotError(f"{path} is a folder, not a file; name a file in it.")
+    if found_at(path) != "file":
+        raise _no_file(path)
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise KshotError(f"There is no file {path}; check the path.{_similar_file(path)}") from None
     except OSError as error:
-        raise KshotError(f"{path} cannot be read: {error.strerror}; check the path and its permissions.") from error
+        raise _unreadable(path, error) from error
     if path.suffix.lower() == ".gz" and content:
         try:
             content = gzip.decompress(content)
@@ -114,11 +146,20 @@ def read_utf8(path: Path) -> str:
     return _decode(content, str(path))
 
 
-def _similar_file(path: Path) -> str:
+def _no_file(path: Path) -> KshotError:
+    if found_at(path) == "folder":
+        return KshotError(f"{path} is a folder, not a file; name a file in it.")
     try:
-        return did_you_mean(path.name, [each.name for each in path.parent.iterdir()])
+        similar = did_you_mean(path.name, [each.name for each in path.parent.iterdir()])
     except OSError:
-        return ""
+        similar = ""
+    return KshotError(f"There is no file {path}; check the path.{similar}")
+
+
+def _unreadable(path: Path, error: OSError) -> KshotError:
+    if error.errno == errno.ENAMETOOLONG:
+        return KshotError(f'The name "{shorten(max(path.parts, key=len), 41)}" is too long for a file.')
+    return KshotError(f"{path} cannot be read: {error.strerror}; check the path and its permissions.")
 
 
 def _decode(content: bytes, where: str) -> str:
@@ -263,9 +304,10 @@ def find_field(path: Path, names: Sequence[str], wanted: str | None, usual: Sequ
     found = usual_field(names, usual)
     if found is not None:
         return found
+    option = f" or {_OPTIONS[role]}" if role in _OPTIONS else ""
     raise KshotError(
         f"{path} has no field for the {role} that kshot knows ({', '.join(usual)}); its fields are {fields}; "
-        f"rename one, or say which it is with {role}=..."
+        f"rename one, or say which it is with {role}=...{option}."
     )
 
 

@@ -19,7 +19,7 @@ from kshot.data.dataset import (
 )
 from kshot.data.dialogue import is_dialogues
 from kshot.data.examples import Example, Reply, SentencePair, TaggedExample, TextExample, Utterance
-from kshot.data.files import TABLE_SUFFIXES, suffix_of
+from kshot.data.files import TABLE_SUFFIXES, found_at, suffix_of
 from kshot.data.normal import normalise
 from kshot.data.pairs import is_pairs, read_pairs
 from kshot.data.readers import read_examples
@@ -81,7 +81,7 @@ def load_path(path: Path, unit: Unit | None = None) -> Dataset:
 
 def _read_own(path: Path) -> tuple["_Kind", dict[str, list[Any]]]:
     """What a file or folder holds, by part; all of it under an empty name if nothing says which part a row is of."""
-    files = _files(path) if path.is_dir() else {"": path}
+    files = _files(path) if found_at(path) == "folder" else {"": path}
     kind, kept = next(
         (kind, kept) for kind in _KINDS if (kept := [file for file in files.values() if kind.is_in(file)])
     )

@@ -34,6 +34,7 @@ from kshot.data.files import (
     show_value,
     suffix_of,
     text_of,
+    unknown_suffix,
     usual_field,
     value_of,
     whole_characters,
@@ -136,11 +137,8 @@ def _sentences(path: Path, task: str | None, part: str | None) -> Iterator[_Sent
             return _annotated(path, read_utf8(path))
         case suffix if suffix in (*COLUMN_SUFFIXES, ".tsv"):
             return _columns(path, read_utf8(path))
-        case suffix:
-            raise KshotError(
-                f'{path} has the suffix "{suffix}", which kshot does not read as tagged sentences; use one of '
-                f"{', '.join(TAGGED_SUFFIXES)} (or any of them with .gz)."
-            )
+        case _:
+            raise unknown_suffix(path, TAGGED_SUFFIXES, "tagged sentences")
 
 
 def _example(path: Path, sentence: _Sentence, scheme: Scheme) -> TaggedExample:

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from kshot.data.files import found_at
 from kshot.errors import KshotError
 from kshot.models.bert import Bert, bert_config, has_weights
 from kshot.models.encoder import Encoder
@@ -63,7 +64,7 @@ def resolve(model: str, *, download: bool = True) -> Path:
     Raises:
         KshotError: If none has it.
     """
-    if Path(model).is_dir():
+    if found_at(Path(model)) == "folder":
         return Path(model)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
