@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from kshot.data.checks import Finding, check, check_splits, worst_first
 from kshot.data.dataset import (
     PARTS,
     Dataset,
@@ -17,13 +18,12 @@ from kshot.data.dataset import (
     Unit,
     UtteranceDataset,
 )
-from kshot.data.dialogue import is_dialogues
 from kshot.data.examples import Example, Reply, SentencePair, TaggedExample, TextExample, Utterance
 from kshot.data.files import TABLE_SUFFIXES, found_at, suffix_of
 from kshot.data.normal import normalise
 from kshot.data.pairs import is_pairs, read_pairs
 from kshot.data.readers import read_examples
-from kshot.data.replies import read_replies, with_candidates
+from kshot.data.replies import is_replies, read_replies, with_candidates
 from kshot.data.tagged import COLUMN_SUFFIXES, is_tagged, read_tagged
 from kshot.data.utterances import is_utterances, read_utterances
 from kshot.errors import KshotError, did_you_mean
@@ -77,6 +77,24 @@ def load_path(path: Path, unit: Unit | None = None) -> Dataset:
     dataset = kind.dataset(path, parts, unit)
     _refuse_shared(path, dataset)
     return dataset
+
+
+def check_path(path: Path) -> tuple[list[Any], list[Finding]]:
+    """Finds what may be wrong with a file or folder that `load_path` takes, or whose examples can be learned.
+
+    Returns:
+        Its examples, and what `check` finds in them, worst first; what `check_splits` finds, too, if rows or files say
+        their parts.
+
+    Raises:
+        KshotError: If it cannot be read, or is of several parts that are no data set.
+    """
+    kind, parts = _read_own(path)
+    examples = _all(parts)
+    if "" in parts:
+        return examples, check(examples)
+    dataset = kind.dataset(path, parts, None)  # what parts share is a finding here
+    return examples, worst_first([*check(examples, tasks=dataset.unit == "tasks"), *check_splits(dataset)])
 
 
 def _read_own(path: Path) -> tuple["_Kind", dict[str, list[Any]]]:
@@ -172,7 +190,7 @@ _KINDS = (
         read_utterances,
         _utterance_dataset,
     ),
-    _Kind("dialogues", "give that one turns", is_dialogues, read_replies, _reply_dataset),
+    _Kind("dialogues", "give that one turns", is_replies, read_replies, _reply_dataset),
     _Kind("tagged sentences", "tag that one, too", is_tagged, read_tagged, _tagged_dataset),
     _Kind("labelled texts", "label those of that one", lambda _: True, read_examples, _text_dataset),
 )
