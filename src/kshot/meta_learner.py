@@ -115,7 +115,7 @@ class MetaLearner(ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-l
                 `Reply`s, which bring their labels.
             labels: The class of each text, the tags of each sentence, in BIO, the translation of each text, or the
                 frame of each: `{"intent": ..., "slots": [{"slot", "start", "end"}], "history": [...]}`. Classes are
-                strings from here on: a number gives its digits.
+                strings from here on, without white space around them: a number gives its digits.
             classes: The classes in the order that columns of probabilities shall have; None for the order in which
                 they come.
 
@@ -144,6 +144,9 @@ class MetaLearner(ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-l
 
         Raises:
             KshotError: If there is no such algorithm, or as `adapt`.
+
+        Warns:
+            KshotNotice: If no example can be left out, since each alone shows its classes.
         """
         support, names = self._task_of(examples, labels, None)
         variants = {name: self.variant(algorithm=name) for name in algorithms}
