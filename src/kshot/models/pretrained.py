@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -50,10 +51,10 @@ class PretrainedSettings(Settings):
     kind: Literal["pretrained"] = "pretrained"
     model: str = "minilm"
     pooling: Literal["mean", "cls"] = "mean"
-    max_length: int = 128
-    lora_rank: int = 0
+    max_length: int = Field(128, ge=1)
+    lora_rank: int = Field(0, ge=0)
     lora_alpha: float = 16.0
-    dropout: float | None = None
+    dropout: float | None = Field(None, ge=0, lt=1)
 
 
 def resolve(model: str, *, download: bool = True) -> Path:
