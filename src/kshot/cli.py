@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -426,33 +426,15 @@ def data_check(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="A file of labelled texts or tagged sentences, or a folder of train, valid and test."
+            metavar="PATH", help="A file of what [b]kshot adapt[/b] takes, or a folder of train, valid and test."
         ),
     ],
 ) -> None:
     """Look for conflicting labels, repeated texts, small classes and leaks between parts; status 1 for an error."""
-    from kshot.data.catalogue import load_dataset
-    from kshot.data.readers import (
-        check,
-        check_splits,
-        is_tagged,
-        is_utterances,
-        read_examples,
-        read_tagged,
-        read_utterances,
-    )
+    from kshot.data.local import check_path
     from kshot.output import show_findings
 
-    if path.is_dir():
-        dataset = load_dataset(path)
-        examples = [*dataset.train, *dataset.valid, *dataset.test]
-        findings = [*check(examples, tasks=dataset.unit == "tasks"), *check_splits(dataset)]
-    else:
-        read: Callable[[Path], list[Any]] = (
-            read_utterances if is_utterances(path) else read_tagged if is_tagged(path) else read_examples
-        )
-        examples = read(path)
-        findings = check(examples)
+    examples, findings = check_path(path)
     show_findings(path, examples, findings)
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(1)
