@@ -312,6 +312,13 @@ def test_counts_that_cannot_be_used() -> None:
     assert refused(pairs(9), seed=-1) == "seed is -1 but has to be a whole number from 0."
 
 
+def test_a_query_is_smaller_where_the_support_leaves_less_and_never_empty() -> None:
+    shared = [*(SentencePair(f"s{i}", "t", "x") for i in range(3)), SentencePair("s3", "other", "x")]
+    for episode in sampler(shared, shot=2, query=2, n_episodes=20):  # half of the supports leave nothing
+        assert len(episode.query) == 1
+        assert {each.texts[1] for each in episode.support}.isdisjoint(each.texts[1] for each in episode.query)
+
+
 def test_too_few_pairs_are_refused_or_left_out() -> None:
     assert refused(pairs(4)) == (
         "The data set has 4 pairs to learn from and 4 to be judged by, but an episode needs shot 3 and query 2 of the "

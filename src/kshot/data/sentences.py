@@ -183,8 +183,11 @@ class SentenceSampler(Sampler):
         needed = shot + query if self._one_pool else shot
         small = [name for name in names if has.get(name, 0) < needed or has_query.get(name, 0) < query]
         if small and not skip_small:
+            name, of, least, where = small[0], has, needed, ""
+            if has.get(name, 0) >= needed:
+                of, least, where = has_query, query, " for the query"
             raise KshotError(
-                f'The type "{small[0]}" has {several(has.get(small[0], 0), "mention")} but needs {needed} (shot '
+                f'The type "{name}" has {several(of.get(name, 0), "mention")}{where} but needs {least} (shot '
                 f"{show_ends(self._shot)}, query {show_ends(self._query)}); add sentences, lower them, or leave small "
                 "types out with skip_small."
             )
