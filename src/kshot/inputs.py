@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from kshot.data.dialogue import SYSTEM, History, check_history
 from kshot.data.examples import INTENT, SLOT, Reply, SentencePair, TaggedExample, TextExample, Utterance, class_of
 from kshot.data.files import shorten
-from kshot.data.normal import normalise
+from kshot.data.normal import has_half_character, normalise
 from kshot.data.replies import replies_of
 from kshot.data.tags import OUTSIDE, first_problem
 from kshot.data.utterances import slots_of
@@ -47,7 +47,7 @@ def check_texts(texts: Iterable[object], *, what: str = "text") -> list[str]:
 
 def _refuse_half(text: str, what: str) -> None:
     """Refuses half of a surrogate pair, which no file can hold."""
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    if has_half_character(text):
         raise KshotError(f"{what} has half a character (a lone surrogate); read it again as UTF-8.")
 
 
@@ -268,15 +268,8 @@ def _utterance(text: str, frame: object, number: int) -> Utterance:
             f"The slots of frame {number} are {_describe(slots)}, not a list; write "
             '[{"slot": ..., "start": ..., "end": ...}].'
         )
-    history = _history(frame.get("history") or (), f"The history of frame {number}")
+    history = check_history(frame.get("history") or (), f"The history of frame {number}")
     return Utterance(text, intent.strip(), slots_of(f"Frame {number}", text, slots), history)
-
-
-def _history(turns: Any, what: str) -> History:
-    found = check_history(turns, what)
-    for number, turn in enumerate(found, 1):
-        _refuse_half(turn.text, f"{what}, turn {number}")
-    return found
 
 
 def check_spoken(texts: Iterable[object]) -> list[str]:
@@ -307,7 +300,7 @@ def check_histories(histories: Iterable[object] | None, n_texts: int) -> list[Hi
         raise KshotError(
             f"There are {several(n_texts, 'text')} and {len(given)} histories; give one history for each text."
         )
-    return [_history(each, f"History {number}") for number, each in enumerate(given, 1)]
+    return [check_history(each, f"History {number}") for number, each in enumerate(given, 1)]
 
 
 def check_utterance_task(examples: Sequence[Utterance], classes: Sequence[str]) -> None:
@@ -369,7 +362,7 @@ def check_dialogues(dialogues: Iterable[object], *, first: int = 0) -> tuple[Rep
     for number, each in enumerate(given, 1):
         what = f"Dialogue {number}"
         inside: Any = each["turns"] if isinstance(each, Mapping) and "turns" in each else each
-        turns = _history(inside, what)
+        turns = check_history(inside, what)
         for place, turn in enumerate(turns, 1):
             _refuse_control(turn.text, f"{what}, turn {place}")
         own = replies_of(turns, dialogue=str(first + number - 1))

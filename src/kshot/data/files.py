@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kshot.data.normal import has_half_character
 from kshot.errors import KshotError, did_you_mean
 
 TEXT_FIELDS = ("text", "sentence", "utterance", "query")
@@ -376,8 +377,8 @@ def name_of(path: Path, row: Row, field: str, *, optional: bool = False) -> str:
 
 
 def whole_characters(path: Path, row: Row, field: str, value: str) -> str:
-    """Refuses half of a surrogate pair, which JSON can spell with an escape and no encoder can take."""
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+    """Refuses half of a surrogate pair, which no encoder can take."""
+    if has_half_character(value):
         raise KshotError(
             f'{path}, {row.place}: the field "{field}" has half a character (a lone surrogate); write the file again '
             "as UTF-8."
