@@ -5,10 +5,10 @@
 
 An LSTM (embedding 128, hidden 256, maximum over time, linear layer) is meta-trained by second-order MAML on the
 training tasks of amazon_sentiment, each a domain and a threshold on the stars, and adapts to SST-2 from 5, 10 and 50
-examples a class. Beside it, on the same draws: the same LSTM trained jointly on the same reviews for as many updates
-and fine-tuned, and one that starts from random weights. How long and how fast each adapts is chosen on the `valid`
-tasks of amazon_sentiment, as were the settings below. Test: --draws supports out of the training sentences of SST-2,
-each judged on 50 test sentences a class. Writes a JSON file for each and, with matplotlib, a picture of both.
+examples a class. Beside it, on the same draws: the same LSTM trained jointly on as many of these reviews, in as many
+updates, and fine-tuned, and one that starts from random weights. How long and how fast each adapts is chosen on the
+`valid` tasks of amazon_sentiment, as were the settings below. Test: --draws supports out of the training sentences of
+SST-2, each judged on 50 test sentences a class. Writes a JSON file for each and, with matplotlib, a picture of both.
 """
 
 import argparse
@@ -120,7 +120,7 @@ def recipe_of(algorithm: dict[str, Any], steps: int, embeddings: str | None) -> 
                 "episodes_per_step": 2,
                 "way": "all",
                 "shot": 5,
-                "query": 10,
+                "query": 10 if algorithm["inner"]["steps"] else 15,  # without steps only the query is learned from
                 "learning_rate": 2e-3,
             },
             "validation": {"every": max(1, steps // 5), "way": "all", "shot": 5, "query": 15, "episodes": 24},

@@ -68,6 +68,7 @@ def main() -> None:
     }
     machine = {"processor": platform.processor() or platform.machine(), "threads": arguments.threads}
     figures = {"machine": machine | {"torch": torch.__version__}, "seconds": rows}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for name, row in rows.items():
         print(f"{name:30s} {1000 * row['median']:6.0f} ms an update ({1000 * row['q1']:.0f} to {1000 * row['q3']:.0f})")

@@ -7,8 +7,9 @@ The sources are the training domains of `ner_domains` (news, Wikipedia, social m
 are chosen on its `valid` domain (literature); the targets are finance (sec_filings), medicine (bc5cdr, anem), science
 and music. The supports are drawn from a target's train part, the same for all rows; --queries sentences of its test
 part, the same every time, judge by micro F1 of whole entities. Every row starts from MiniLM; those that learn from the
-sources see as many of their sentences, in as many updates. Rows that take steps on the support choose how many and how
-large from a few candidates, on `valid`; what each came to is written to --out/valid. One JSON file a row and target is
+sources see as many of their sentences, in as many updates, but for those that go on from the jointly trained encoder,
+which see a quarter more. Rows that take steps on the support choose how many or how large from a few candidates, on
+`valid`; what each came to is written to --out/valid. One JSON file a row and target is
 written to --out; draws that it holds already are not measured again.
 """
 
@@ -23,23 +24,18 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from rows import Table, file_of, mean, read, write
-from torch import nn
+from sources import ENCODER, PER_DOMAIN, Fixed, evaluate_choice, freeze_embeddings, fresh_encoder, jointly_trained
 
 from kshot.artefact import load_learner, save_learner
 from kshot.data.catalogue import load_dataset
-from kshot.data.dataset import Dataset, TaggedDataset
-from kshot.data.examples import Episode
+from kshot.data.dataset import TaggedDataset
 from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.meta_learner import MetaLearner
-from kshot.models.build import build_encoder
-from kshot.models.encoder import Encoder, encode, twice_differentiable
-from kshot.models.pretrained import PretrainedSettings
-from kshot.models.selection import select
+from kshot.models.encoder import Encoder
 from kshot.run.config import Recipe, parse_recipe
-from kshot.run.evaluate import Evaluation, collate, estimate, evaluate
+from kshot.run.evaluate import estimate, evaluate
 from kshot.run.train import train
 from kshot.tasks.kinds import build_task, describe_task
 from kshot.tasks.tagging import Tagging, TaggingSettings
@@ -53,8 +49,6 @@ TARGETS = {
 }
 SHOTS = (5, 10, 20, 50)
 TIMED = 20  # the number of sentences for which adapting is timed
-ENCODER = {"kind": "pretrained", "model": "minilm", "max_length": 128}
-SENTENCES = 24  # of one domain in an update, two domains an update: what both ways of training see
 
 
 @dataclass(frozen=True)
@@ -198,7 +192,7 @@ def started(start: str, sources: TaggedDataset, arguments: argparse.Namespace) -
             train(recipe_of(start, sources, arguments), folder, resume=folder.is_dir())
         return load_learner(folder)[0]
     encoder = joint_encoder(sources, arguments) if start == "joint" else fresh_encoder()
-    freeze(encoder)
+    freeze_embeddings(encoder)
     return build_learner(AlgorithmSettings(name="prototypical"), encoder, Tagging().learned_from(sources.train))
 
 
@@ -232,24 +226,13 @@ def learner_of(row: Row, source: Learner, inner: dict[str, Any]) -> Learner:
     return learner
 
 
-def fresh_encoder() -> Encoder:
-    return build_encoder(PretrainedSettings(**ENCODER), [], seed=1)
-
-
-def freeze(encoder: Encoder) -> None:
-    """The token embeddings stay in every row."""
-    layers = set(select(encoder, "layers"))
-    for name, tensor in encoder.named_parameters():
-        tensor.requires_grad_(name in layers)
-
-
 def recipe_of(name: str, sources: TaggedDataset, arguments: argparse.Namespace) -> Recipe:
     """Meta-training of a row: as many sentences an update as `joint_encoder`."""
     recipe, steps, start = RECIPES[name], arguments.steps, None
     if recipe.get("start") == "joint":
         joint_encoder(sources, arguments)
         steps, start = steps // 4, str(arguments.runs / "joint")
-    support, query = (4, 12), SENTENCES - 8
+    support, query = (4, 12), PER_DOMAIN - 8
     return parse_recipe(
         {
             "title": f"{name}, on the sources of ner_domains",
@@ -270,7 +253,7 @@ def recipe_of(name: str, sources: TaggedDataset, arguments: argparse.Namespace) 
                 "precision": "bfloat16",
             },
             "validation": {"every": max(1, steps // 4), "way": "all", "shot": [5, 20], "query": 60, "episodes": 8}
-            | {"keep_start": False},  # better on `valid` is enough: eight episodes are no proof
+            | {"keep_start": False},  # what it came to is measured, better or worse
         },
         name,
     )
@@ -281,63 +264,17 @@ def joint_encoder(sources: TaggedDataset, arguments: argparse.Namespace) -> Enco
     folder = arguments.runs / "joint"
     if (folder / "learner").is_dir():
         return load_learner(folder)[0].encoder
-    encoder = fresh_encoder().train()
-    freeze(encoder)
     task = Tagging(TaggingSettings(scheme="bio", class_names=False))
     domains: dict[str, list[Any]] = {}
     for example in sources.train:
         domains.setdefault(example.task, []).append(example)
-    types = {name: sorted({label for each in rows for label in each.labels}) for name, rows in domains.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        heads = {name: nn.Linear(encoder.dim, 1 + 2 * len(types[name])) for name in domains}
-        own = [tensor for tensor in encoder.parameters() if tensor.requires_grad]
-        of_heads = [tensor for head in heads.values() for tensor in head.parameters()]
-        optimiser = torch.optim.AdamW(
-            [{"params": own, "peak": 1e-4}, {"params": of_heads, "peak": 1e-3}], betas=(0.9, 0.98), weight_decay=0.01
-        )
-        rng = np.random.default_rng(1)
-        names = sorted(domains)
-        for step in range(arguments.steps):
-            rise, fall = (step + 1) / (0.1 * arguments.steps), 1 - step / arguments.steps
-            for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * min(1.0, rise) * fall
-            optimiser.zero_grad()
-            for _ in range(2):
-                name = names[int(rng.integers(len(names)))]
-                chosen = [domains[name][k] for k in rng.choice(len(domains[name]), SENTENCES, replace=False)]
-                batch = task.collate(chosen, types[name], encoder.vocabulary, support=False)
-                with twice_differentiable():  # whose first derivative is the faster one, too
-                    vectors = encode(encoder, batch.texts, None, torch.bfloat16, words=batch.words)
-                group = batch.groups["tag"]
-                (F.cross_entropy(heads[name](group.features(vectors)), group.labels) / 2).backward()
-            nn.utils.clip_grad_norm_([*own, *of_heads], 1.0)
-            optimiser.step()
-    learner = build_learner(AlgorithmSettings(name="prototypical"), encoder.eval(), task)
+    encoder = jointly_trained(task, domains, steps=arguments.steps, rate=1e-4, seed=1)
+    learner = build_learner(AlgorithmSettings(name="prototypical"), encoder, task)
     save_learner(learner, folder / "learner", about={"title": "MiniLM, trained jointly on the sources"})
     return learner.encoder
 
 
 # -- learning a target -------------------------------------------------------------------------------------------------
-
-
-class Fixed:
-    """The episodes of a sampler from one on, each judged by the same query sentences."""
-
-    def __init__(self, dataset: Dataset, shot: int, draws: int, queries: int, first: int = 0) -> None:
-        drawn = dataset.sampler("test", way="all", shot=shot, query="all", seed=0, n_episodes=draws)
-        chosen = np.random.default_rng(0).permutation(len(dataset.test))[:queries]
-        kept = {id(dataset.test[k]) for k in chosen.tolist()}
-        self.episodes = [
-            Episode(each.support, tuple(row for row in each.query if id(row) in kept), each.classes, each.index)
-            for each in (drawn[i] for i in range(first, draws))
-        ]
-
-    def __len__(self) -> int:
-        return len(self.episodes)
-
-    def __getitem__(self, i: int) -> Episode:
-        return self.episodes[i]
 
 
 def measure(
@@ -349,7 +286,14 @@ def measure(
     learner = own.learner
     learner.precision = getattr(torch, arguments.precision)
     begin = perf_counter()
-    episodes = Fixed(dataset, shot, arguments.draws, arguments.queries, first=len(before.get("f1", ())))
+    episodes = Fixed(
+        dataset,
+        dataset.test,
+        shot=shot,
+        draws=arguments.draws,
+        queries=arguments.queries,
+        first=len(before.get("f1", ())),
+    )
     chosen = Counter[str](before.get("chosen", {}))
     timed = shot == TIMED and not before
     if row.choice:
@@ -371,23 +315,6 @@ def measure(
         "seconds": before.get("seconds", 0.0) + perf_counter() - begin,
         **({"chosen": dict(chosen)} if row.choice else {}),
     }
-
-
-def evaluate_choice(
-    own: MetaLearner, names: Sequence[str], episodes: Fixed, *, time: bool
-) -> tuple[Evaluation, Counter[str]]:
-    """As `evaluate`, each draw by the algorithm that suits its support; and how often each was chosen."""
-    scores, seconds, chosen = [], [], Counter[str]()
-    for k in range(len(episodes)):
-        episode = episodes[k]
-        with own.learner.encoder.forgetting() if time else nullcontext():
-            begin = perf_counter()
-            best, _ = own.choose(names, episode.support)
-            best.learner.adapt(collate(best.learner, episode)[0])
-            seconds.append(perf_counter() - begin)
-        chosen[best.learner.settings.name] += 1
-        scores.append(evaluate(best.learner, [episode], time=False).scores[0])
-    return Evaluation(own.learner.task.measures, np.array(scores), float(np.median(seconds))), chosen
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------

@@ -26,7 +26,6 @@ written to --out; one that is there is not measured again.
 """
 
 import argparse
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rows import read, slug, write
 from torch import Tensor
 
 from kshot.artefact import load_learner
@@ -221,7 +221,7 @@ def goes_on(start: str, runs: Path, *, small: bool) -> Learner:
         f"training.steps={UPDATES}",
         f"validation.every={UPDATES}",
         "training.learning_rate=3e-4",
-        "validation.keep_start=false",  # better on `valid` is enough: a few episodes are no proof
+        "validation.keep_start=false",  # what it came to is measured, better or worse
         *GOES_ON[start],
     ]
     return trained("responding-maml", changes, runs / start, small=small)
@@ -331,7 +331,7 @@ class Bench:
             for each in tried:
                 print(f"{name:30s} {at} dialogues on valid: {each}", flush=True)
             write(path, {"tried": tried})
-        found = json.loads(path.read_text(encoding="utf-8"))["tried"]
+        found = read(path)["tried"]
         best: dict[str, Any] = min(found, key=lambda each: each["loss"])
         return best
 
@@ -454,7 +454,7 @@ def by_person(figures: Mapping[str, Any], measure: str) -> np.ndarray:
 
 def show(arguments: argparse.Namespace) -> None:
     """The tables of what has been measured."""
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.out.glob("*.json"))]
+    files = [read(path) for path in sorted(arguments.out.glob("*.json"))]
     found = {(each["row"], each["dialogues"]): each for each in files}
     for measure in MEASURES:
         print(f"\n| {measure} | " + " | ".join(f"{n} dialogues" for n in DIALOGUES) + " |")
@@ -493,15 +493,6 @@ def less(ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None, measu
 def shown(figures: Mapping[str, Any]) -> str:
     measures = [each for each in MEASURES if each in figures["each"][0]]
     return "  ".join(f"{each} {cell(figures, each)}" for each in measures) + f"  {figures.get('chosen', '')}"
-
-
-def slug(name: str) -> str:
-    return name.lower().replace(", ", "-").replace(" ", "-")
-
-
-def write(path: Path, values: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -27,11 +27,16 @@ def read(path: Path) -> dict[str, Any]:
 
 def write(path: Path, figures: Figures) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def slug(row: str) -> str:
+    """A row as a part of a file's name."""
+    return row.lower().replace(", ", "-").replace(" ", "-")
 
 
 def file_of(out: Path, row: str, target: str) -> Path:
-    return out / f"{row.replace(', ', '-').replace(' ', '-')}-{target}.json"
+    return out / f"{slug(row)}-{target}.json"
 
 
 def values(figures: Figures, shot: int, measure: str) -> np.ndarray:

@@ -362,7 +362,7 @@ def compare(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
             workers[system], rows[system] = worker, {"error": error}
     times: dict[str, list[float]] = {system: [] for system in workers}
     begin = perf_counter()
-    while (done := len(times["kshot"])) < 3 or (done < 40 and perf_counter() - begin < arguments.seconds):
+    while (done := len(next(iter(times.values())))) < 3 or (done < 40 and perf_counter() - begin < arguments.seconds):
         for system, worker in workers.items():
             times[system].append(worker.tell("step"))
     flop, best_peak = necessary_flop(case), peak(arguments.device, arguments.threads)

@@ -53,6 +53,7 @@ def main() -> None:
             figures[name][str(shot)] = each
             print(name, shot, each, flush=True)
     figures = {name: figures[name] for name in (*methods, *figures)}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     show(figures)
 

@@ -3,21 +3,20 @@
     python benchmarks/translation.py                            every row
     python benchmarks/translation.py --rows "joint, fine-tuned" --pairs ron-eng --shots 100
     python benchmarks/translation.py --curve                    quality by the seconds of adapting, without stopping
-    python benchmarks/translation.py --plan long                inner loops as long as adapting is
     python benchmarks/translation.py --plan from                the same, from English into the new languages
 
 One joint translator of the ten training pairs of Tatoeba is trained by the recipe `translation-joint`. From it, others
 go on for as many updates on as many sentence pairs: joint training on the sources as they are, and joint training,
 first-order MAML and Reptile on sources that each episode spells in a way of its own (`respelled`), with inner loops of
-4 and 6 steps or, with `--plan long`, of 20. With `--plan from` the target is of many languages, and the source begins
-with the name of its language (Johnson et al. 2017, arXiv:1611.04558), since a joint translator could not know it
-otherwise; a meta-learned one can see it from the support, so it goes on with sources that all begin with the same word
-(`unnamed`): with names it would have nothing to learn from the support (Yin et al. 2020, arXiv:1912.03820).
+20 steps. With `--plan from` the target is of many languages, and the source begins with the name of its language
+(Johnson et al. 2017, arXiv:1611.04558), since a joint translator could not know it otherwise; a meta-learned one can
+see it from the support, so it goes on with sources that all begin with the same word (`unnamed`): with names it would
+have nothing to learn from the support (Yin et al. 2020, arXiv:1912.03820).
 
 Each row then adapts to a new pair (Romanian, Catalan, Norwegian Bokmål, Macedonian into English; Kinyarwanda in medical
-texts with `--data tico19`) from the same draws of its training pairs, with the same Adam on 16 pairs a step (with
-`--plan long` or `from` the encoder drops out), stopped by a tenth of the support that is held back; the rate of each
-row is chosen on Danish and Polish. In some rows neighbours vote besides, their vectors being those after the steps.
+texts with `--data tico19`) from the same draws of its training pairs, with the same Adam on 16 pairs a step, while the
+encoder drops out, stopped by a tenth of the support that is held back; the rate of each row is chosen on Danish and
+Polish. In some rows neighbours vote besides, their vectors being those after the steps.
 
 Some sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. Seconds are those of the
 processor. What is trained goes to --runs, and the translations of each row, pair and size; what is there is not made
@@ -34,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rows import read, slug, write
 
 from kshot.artefact import load_learner
 from kshot.data.catalogue import load_dataset
@@ -42,7 +42,6 @@ from kshot.data.examples import Episode, SentencePair
 from kshot.data.normal import normalise
 from kshot.data.pairs import PairSampler
 from kshot.meta.algorithms import build_learner
-from kshot.meta.average import average
 from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.models.decoders import EncoderDecoder
 from kshot.models.encoder import Encoder
@@ -70,21 +69,19 @@ class Plan:
         first: Updates of the joint translator.
         updates: Of each way of going on from it.
         tasks: How a way of going on uses the sentence pairs of an update, as many as the others do.
-        dropout: Whether the encoder drops out while it adapts.
         english: The side that English is on.
     """
 
     first: int
     updates: int
     tasks: Mapping[str, tuple[str, ...]]
-    dropout: bool
-    english: str = "target"
+    english: str
 
     def goes_on(self, start: str) -> list[str]:
         """How the recipe `translation-maml` is changed for a way of going on."""
         algorithm, *sources = start.split("-")
         changes = [*self.tasks[algorithm], f"training.steps={self.updates}", f"validation.every={self.updates}"]
-        changes.append("validation.keep_start=false")  # better on `valid` is enough; four episodes are no proof
+        changes.append("validation.keep_start=false")  # what it came to is measured, better or worse
         return changes if sources == ["respelled"] else [*changes, "training.augment=[]"]
 
     def pair(self, language: str) -> str:
@@ -109,19 +106,8 @@ def _inner(steps: int, batch: int, moves: str = 'moves="source", head_rate=0') -
 
 
 PLANS = {
-    # 192 sentence pairs an update: 2 tasks of 64 + 32 or 48 + 48, or 12 of 16 alone.
-    "short": Plan(
-        first=8000,
-        updates=400,
-        tasks={
-            "joint": (*_JOINT, "training.episodes_per_step=12"),
-            "maml": (_inner(4, 16),),
-            "reptile": (*_REPTILE, _inner(6, 8), "training.shot=48", "training.query=48"),
-        },
-        dropout=False,
-    ),
-    # 736: 2 tasks, from which 20 steps learn as they will from a new pair, or 46 of 16 pairs.
-    "long": Plan(
+    # 736 sentence pairs an update: 2 tasks, from which 20 steps learn as they will from a new pair, or 46 of 16 pairs.
+    "into": Plan(
         first=5000,
         updates=200,
         tasks={
@@ -129,7 +115,7 @@ PLANS = {
             "maml": (_inner(20, 16), "training.shot=[100, 300]", "training.query=48"),
             "reptile": (*_REPTILE, _inner(20, 9), "training.shot=[100, 150]", "training.query=150"),
         },
-        dropout=True,
+        english="target",
     ),
     "from": Plan(
         first=3500,
@@ -139,11 +125,9 @@ PLANS = {
             "maml": (_inner(20, 16, _ALL), "training.shot=[100, 300]", "training.query=48"),
             "reptile": (*_REPTILE, _inner(20, 9, _ALL), "training.shot=[100, 150]", "training.query=150"),
         },
-        dropout=True,
         english="source",
     ),
 }
-RESPELLED = ("joint-respelled", "maml-respelled", "reptile-respelled")
 
 
 @dataclass(frozen=True)
@@ -151,9 +135,8 @@ class Row:
     """One way to a translator of a new pair.
 
     Attributes:
-        start: What it starts from: a way of going on, `mean-respelled` for the mean of those on respelled sources,
-            `nothing`, or `source` for no translator at all. What follows its hyphen is said of the sources that it
-            went on with: `respelled` or `unnamed`.
+        start: What it starts from: a way of going on, `nothing`, or `source` for no translator at all. What follows its
+            hyphen is said of the sources that it went on with: `respelled` or `unnamed`.
         algorithm: How it adapts.
         rates: The rates to choose from; none if it takes no steps.
         test_steps: Steps at most.
@@ -183,7 +166,6 @@ INTO_ENGLISH: dict[str, Row] = {
     "joint on respelled, source side fine-tuned, then neighbours": Row("joint-respelled", NEIGHBOURS, inner=SOURCE),
     "first-order MAML on respelled": Row("maml-respelled", "first-order-maml", inner=SOURCE),
     "Reptile on respelled": Row("reptile-respelled", "reptile", inner=SOURCE),
-    "mean of the three on respelled": Row("mean-respelled", inner=SOURCE),
     "first-order MAML on respelled, then neighbours": Row("maml-respelled", NEIGHBOURS, inner=SOURCE),
 }
 FROM_ENGLISH: dict[str, Row] = {
@@ -200,7 +182,7 @@ ROWS = {"target": INTO_ENGLISH, "source": FROM_ENGLISH}
 
 
 def meta_learned(row: str) -> bool:
-    return row.startswith(("first-order MAML", "Reptile", "mean"))
+    return row.startswith(("first-order MAML", "Reptile"))
 
 
 def main() -> None:
@@ -217,7 +199,7 @@ def main() -> None:
                 encoder = None if row.start == "source" else started(row.start, encoders, arguments)
                 rate = chosen_rate(name, encoder, shot, arguments)
                 figures = {"row": name, "pair": pair, "shot": shot, "rate": rate}
-                learner = learner_of(row, encoder, rate, arguments.plan)
+                learner = learner_of(row, encoder, rate)
                 dataset = dataset_of(arguments.data, row.sources, arguments)
                 figures |= measure(learner, dataset, "test", pair, shot, arguments)
                 write(path, figures)
@@ -231,7 +213,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     every = list(INTO_ENGLISH | FROM_ENGLISH)
     parser.add_argument("--rows", nargs="*", choices=every, metavar="ROW", help=f"all if left out, of {every}")
-    parser.add_argument("--plan", default="short", choices=list(PLANS), help="how translators are trained")
+    parser.add_argument("--plan", default="into", choices=list(PLANS), help="into English, or from it")
     parser.add_argument("--data", default="tatoeba", choices=list(LANGUAGES), help="where the new pairs are from")
     parser.add_argument("--pairs", nargs="*", metavar="PAIR", help="new pairs; all of the data if left out")
     parser.add_argument("--shots", nargs="*", type=int, default=list(SHOTS))
@@ -240,7 +222,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--curve", action="store_true", help=f"with {CURVE_SHOT} pairs, by steps and seconds, as well")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="where figures go")
-    parser.add_argument("--runs", type=Path, help="where the rest goes; runs/translation or runs/translation-long")
+    parser.add_argument("--runs", type=Path, help="where the rest goes; runs/translation or runs/translation-from")
     arguments = parser.parse_args()
     plan = PLANS[arguments.plan]
     if arguments.data != "tatoeba" and plan.english == "source":
@@ -252,7 +234,7 @@ def parse() -> argparse.Namespace:
 
 
 def of_plan(arguments: argparse.Namespace) -> str:
-    return "" if arguments.plan == "short" else f"-{arguments.plan}"
+    return "" if arguments.plan == "into" else f"-{arguments.plan}"
 
 
 # -- the sentence pairs ------------------------------------------------------------------------------------------------
@@ -304,8 +286,6 @@ def started(start: str, encoders: dict[str, Encoder], arguments: argparse.Namesp
             with torch.random.fork_rng():
                 torch.manual_seed(1)
                 encoders[start] = EncoderDecoder(first.settings, first.vocabulary)
-        elif start == "mean-respelled":
-            encoders[start] = average([goes_on(each, arguments) for each in RESPELLED]).encoder
         else:
             encoders[start] = goes_on(start, arguments).encoder
     return encoders[start]
@@ -330,17 +310,14 @@ def trained(recipe: str, changes: Sequence[str], folder: Path) -> Learner:
     return load_learner(folder)[0]
 
 
-def learner_of(
-    row: Row, encoder: Encoder | None, rate: float | None, plan: str, steps: int | None = None
-) -> Learner | None:
+def learner_of(row: Row, encoder: Encoder | None, rate: float | None, steps: int | None = None) -> Learner | None:
     """A learner over a start, that adapts as all of them do; for as many steps, if they are given."""
     if encoder is None:
         return None
     inner: dict[str, Any] = {}
     if row.rates:
         inner = {"rate": rate, "test_steps": row.test_steps, "optimiser": "adam", "order": 1, "batch": 16}
-        inner["dropout"] = PLANS[plan].dropout
-        inner |= row.inner
+        inner |= {"dropout": True, **row.inner}
         if steps is not None:
             inner |= {"test_steps": steps, "hold_out": 0.0}
     elif row.test_steps == 0:
@@ -362,7 +339,7 @@ def chosen_rate(name: str, encoder: Encoder | None, shot: int, arguments: argpar
     if not path.is_file():
         dataset, found = dataset_of("tatoeba", row.sources, arguments), {}
         for rate in row.rates:
-            learner = learner_of(row, encoder, rate, arguments.plan)
+            learner = learner_of(row, encoder, rate)
             pairs = map(PLANS[arguments.plan].pair, VALID_LANGUAGES)
             scores = [
                 measure(learner, dataset, "valid", pair, min(shot, 500), arguments, draws=1)["bleu"][0]
@@ -371,7 +348,7 @@ def chosen_rate(name: str, encoder: Encoder | None, shot: int, arguments: argpar
             found[str(rate)] = sum(scores) / len(scores)
             print(f"{name:28s} rate {rate}: {found[str(rate)]:.1f} BLEU on valid", flush=True)
         write(path, found)
-    scores = json.loads(path.read_text(encoding="utf-8"))
+    scores = read(path)
     return float(max(scores, key=lambda rate: scores[rate]))
 
 
@@ -431,14 +408,14 @@ def episodes(dataset: PairDataset, part: str, pair: str, shot: int, draws: int, 
 def curve(arguments: argparse.Namespace, encoders: dict[str, Encoder]) -> None:
     """BLEU after some numbers of steps, the mean over the pairs and one draw of each, with the seconds they took."""
     path = arguments.out / f"translation{of_plan(arguments)}-curve.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = read(path) if path.is_file() else {}
     rows = PLANS[arguments.plan].rows
     for name in (each for each in arguments.rows if rows[each].rates and each not in found):
         encoder = started(rows[name].start, encoders, arguments)
         rate = chosen_rate(name, encoder, CURVE_SHOT, arguments)
         dataset, points = dataset_of(arguments.data, rows[name].sources, arguments), []
         for steps in CURVE_STEPS:
-            learner = learner_of(rows[name], encoder, rate, arguments.plan, steps)
+            learner = learner_of(rows[name], encoder, rate, steps)
             each = [measure(learner, dataset, "test", pair, CURVE_SHOT, arguments, draws=1) for pair in arguments.pairs]
             bleu, seconds = (mean([figures[key][0] for figures in each]) for key in ("bleu", "seconds"))
             points.append({"steps": steps, "bleu": bleu, "seconds": seconds})
@@ -470,7 +447,7 @@ def draw(found: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None
 
 def show(arguments: argparse.Namespace) -> None:
     """The table of what has been measured, and a file of its figures."""
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((arguments.runs / "rows").glob("*.json"))]
+    files = [read(path) for path in sorted((arguments.runs / "rows").glob("*.json"))]
     found = {(each["row"], each["pair"], each["shot"]): each for each in files}
     figures: dict[str, Any] = {"signatures": Translation().signatures(), "rows": {}, "ahead": {}}
     print(*figures["signatures"], sep="\n")
@@ -531,15 +508,6 @@ def shown(figures: Mapping[str, Any]) -> str:
 
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def slug(name: str) -> str:
-    return name.lower().replace(", ", "-").replace(" ", "-")
-
-
-def write(path: Path, values: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@
 The sources are the training domains of `sgd`; the targets are alarms, banks and calendars, with 1, 5 and 10 turns an
 intent. In `snips` a target is one domain, the sources are five others. The supports are drawn from a target's train
 turns, the same for all rows; --queries turns of its test part, the same every time, judge. Every row starts from MiniLM
-and reads as many turns of history; those that learn from the sources see as many of their turns, in as many updates.
+and reads as many turns of history; those that learn from the sources see as many of their turns, in as many updates,
+but for those "after joint", which go on for a quarter more, and means, which cost as much as their members together.
 The steps and rates of every row that takes steps are chosen on the `valid` domains (travel and weather; in `snips` the
 seventh), from the same multiples of its own (--out/settings). One JSON file a row and target is written to --out; what
 it holds already is not measured again.
 """
 
 import argparse
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -25,9 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from rows import Table, file_of, mean, read, write
-from torch import nn
+from sources import Fixed, evaluate_choice, freeze_embeddings, fresh_encoder, jointly_trained
 
 from kshot.artefact import load_learner, save_learner
 from kshot.data.catalogue import load_dataset
@@ -38,10 +37,7 @@ from kshot.meta.average import average
 from kshot.meta.learner import AlgorithmSettings, Learner
 from kshot.meta.state import State
 from kshot.meta_learner import MetaLearner
-from kshot.models.build import build_encoder
-from kshot.models.encoder import Encoder, encode
-from kshot.models.pretrained import PretrainedSettings
-from kshot.models.selection import select
+from kshot.models.encoder import Encoder
 from kshot.run.config import Recipe, load_recipe, parse_recipe
 from kshot.run.evaluate import collate, evaluate
 from kshot.run.train import train
@@ -50,10 +46,8 @@ from kshot.tasks.tagging import Tagging
 from kshot.tasks.understanding import frame_scores
 
 MEASURES = ("joint", "intent", "slot")
-ENCODER = {"kind": "pretrained", "model": "minilm", "max_length": 128}
 HISTORY = 2
 RECIPE = "understanding-domains"
-TURNS = 24  # of one domain in an update, two domains an update: what both ways of training see on average
 STEPS, SCALES = (10, 20), (1.0, 3.0)  # what every row that takes steps tries; rates in multiples of its own
 
 
@@ -149,13 +143,23 @@ for _name, _algorithm in {
     "reptile": {"head": LINEAR, "inner": {"steps": 5, **INNER}},
 }.items():
     RECIPES[f"{_name}-after-joint"] = {"algorithm": {"name": _name, **_algorithm}, "start": "joint"}
-RECIPES |= {f"ridge-after-joint-{seed}": RECIPES["ridge-after-joint"] | {"seed": seed} for seed in (2, 3)}
+for _name in ("ridge-after-joint", "anil-after-joint"):
+    RECIPES |= {f"{_name}-{seed}": RECIPES[_name] | {"seed": seed} for seed in (2, 3)}
 # The mean of encoders that were trained in several ways, or from several seeds; they adapt as the first does.
 MEANS = {
     "ridge and joint": ("ridge", "joint"),
     "ridge and ridge-after-joint": ("ridge", "ridge-after-joint"),
     "three of ridge": ("ridge", "ridge-2", "ridge-3"),
     "three of ridge and ridge-after-joint": ("ridge", "ridge-2", "ridge-3", "ridge-after-joint"),
+    "three of anil-after-joint": ("anil-after-joint", "anil-after-joint-2", "anil-after-joint-3"),
+    "three of anil-after-joint and of ridge": (
+        "anil-after-joint",
+        "anil-after-joint-2",
+        "anil-after-joint-3",
+        "ridge",
+        "ridge-2",
+        "ridge-3",
+    ),
     "three of decomposed": ("decomposed", "decomposed-2", "decomposed-3"),
     "three of ridge, ridge-after-joint and decomposed": (
         "ridge",
@@ -286,7 +290,7 @@ def prepared(row: Row, dataset: UtteranceDataset, arguments: argparse.Namespace)
             encoder = average([joint(dataset, arguments, seed) for seed in (1, 2, 3)]).encoder
         else:
             encoder = fresh_encoder() if row.start == "none" else joint_encoder(kind, dataset, arguments)
-        freeze(encoder)
+        freeze_embeddings(encoder)
         made.append(MetaLearner(build_learner(settings, encoder, task), {}))
     return tuple(made)
 
@@ -307,17 +311,6 @@ def joint(dataset: UtteranceDataset, arguments: argparse.Namespace, seed: int) -
     return build_learner(AlgorithmSettings(name="prototypical"), encoder, build_task({"kind": "understanding"}))
 
 
-def fresh_encoder() -> Encoder:
-    return build_encoder(PretrainedSettings(**ENCODER), [], seed=1)
-
-
-def freeze(encoder: Encoder) -> None:
-    """The token embeddings stay in every row."""
-    layers = set(select(encoder, "layers"))
-    for name, tensor in encoder.named_parameters():
-        tensor.requires_grad_(name in layers)
-
-
 def recipe_of(name: str, dataset: UtteranceDataset, arguments: argparse.Namespace) -> Recipe:
     """Meta-training of a row: the recipe that kshot has, on these sources, with another algorithm."""
     values = base_recipe(arguments).model_dump()
@@ -332,7 +325,7 @@ def recipe_of(name: str, dataset: UtteranceDataset, arguments: argparse.Namespac
         values["start"] = str(joint_folder("understanding", dataset, arguments, values["seed"]))
         values["training"]["steps"] //= 4
         values["validation"]["every"] = values["training"]["steps"]
-        values["validation"]["keep_start"] = False  # better on `valid` is enough: twelve episodes are no proof
+        values["validation"]["keep_start"] = False  # what it came to is measured, better or worse
     return parse_recipe(values, name)
 
 
@@ -349,8 +342,6 @@ def joint_encoder(kind: str, dataset: UtteranceDataset, arguments: argparse.Name
     folder = joint_folder(kind, dataset, arguments, seed)
     if (folder / "learner").is_dir():
         return load_learner(folder)[0].encoder
-    encoder = fresh_encoder().train()
-    freeze(encoder)
     own = (
         {"scheme": "bio"}
         if kind == "tagging"
@@ -362,41 +353,8 @@ def joint_encoder(kind: str, dataset: UtteranceDataset, arguments: argparse.Name
     domains: dict[str, list[Any]] = {}
     for example in dataset.train:
         domains.setdefault(example.task, []).append(example if kind == "understanding" else one_of(kind, example))
-    names = sorted(domains)
-    classes = {name: sorted({label for each in domains[name] for label in each.labels}) for name in names}
-    steps = base_recipe(arguments).training.steps
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        heads = {}
-        for name in names:
-            groups = task.collate(domains[name][:1], classes[name], encoder.vocabulary, support=False).groups
-            heads[name] = {group: nn.Linear(encoder.dim, items.n_labels) for group, items in groups.items()}
-        of_encoder = [tensor for tensor in encoder.parameters() if tensor.requires_grad]
-        of_heads = [tensor for each in heads.values() for head in each.values() for tensor in head.parameters()]
-        optimiser = torch.optim.AdamW(
-            [{"params": of_encoder, "peak": 2e-4}, {"params": of_heads, "peak": 1e-3}],
-            betas=(0.9, 0.98),
-            weight_decay=0.01,
-        )
-        rng = np.random.default_rng(seed)
-        for step in range(steps):
-            rise, fall = (step + 1) / (0.1 * steps), 1 - step / steps
-            for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * min(1.0, rise) * fall
-            optimiser.zero_grad()
-            for _ in range(2):
-                name = names[int(rng.integers(len(names)))]
-                chosen = [domains[name][k] for k in rng.choice(len(domains[name]), TURNS, replace=False)]
-                batch = task.collate(chosen, classes[name], encoder.vocabulary, support=False)
-                vectors = encode(encoder, batch.texts, None, torch.bfloat16, words=batch.words)
-                losses = [
-                    F.cross_entropy(heads[name][group](items.features(vectors)), items.labels)
-                    for group, items in batch.groups.items()
-                ]
-                (torch.stack(losses).sum() / 2).backward()
-            nn.utils.clip_grad_norm_([*of_encoder, *of_heads], 1.0)
-            optimiser.step()
-    learner = build_learner(AlgorithmSettings(name="prototypical"), encoder.eval(), task)
+    encoder = jointly_trained(task, domains, steps=base_recipe(arguments).training.steps, rate=2e-4, seed=seed)
+    learner = build_learner(AlgorithmSettings(name="prototypical"), encoder, task)
     save_learner(learner, folder / "learner", about={"title": f"MiniLM, trained jointly on the sources for {kind}"})
     return learner.encoder
 
@@ -448,15 +406,15 @@ def with_inner(learner: Learner, scale: float, steps: int) -> Learner:
     return other.eval()
 
 
-def of_valid(dataset: UtteranceDataset, arguments: argparse.Namespace) -> list["Fixed"]:
+def of_valid(dataset: UtteranceDataset, arguments: argparse.Namespace) -> list[Fixed]:
     """Episodes of each `valid` domain."""
     return [
-        Fixed(one_domain(dataset, "valid", name), DATA[arguments.data].timed, arguments.valid_draws, arguments.queries)
+        judged(one_domain(dataset, "valid", name), DATA[arguments.data].timed, arguments.valid_draws, arguments.queries)
         for name in sorted({each.task for each in dataset.valid})
     ]
 
 
-def along_the_way(learners: Sequence[Learner], episodes: "Fixed") -> np.ndarray:
+def along_the_way(learners: Sequence[Learner], episodes: Fixed) -> np.ndarray:
     """Joint accuracy after each of `STEPS` of one path: (n_episodes, len(STEPS))."""
     rows = []
     for episode in episodes.episodes:
@@ -474,24 +432,10 @@ def along_the_way(learners: Sequence[Learner], episodes: "Fixed") -> np.ndarray:
 # -- learning a target -------------------------------------------------------------------------------------------------
 
 
-class Fixed:
-    """The episodes of a sampler, each judged by the same turns."""
-
-    def __init__(self, dataset: UtteranceDataset, shot: int, draws: int, queries: int) -> None:
-        drawn = dataset.sampler("test", way="all", shot=shot, query="all", seed=0, n_episodes=draws)
-        asked = [each for each in dataset.test if each.part == "test"]
-        chosen = np.random.default_rng(0).permutation(len(asked))[:queries]
-        kept = {id(asked[k]) for k in chosen.tolist()}
-        self.episodes = [
-            Episode(each.support, tuple(row for row in each.query if id(row) in kept), each.classes, each.index)
-            for each in drawn
-        ]
-
-    def __len__(self) -> int:
-        return len(self.episodes)
-
-    def __getitem__(self, i: int) -> Episode:
-        return self.episodes[i]
+def judged(dataset: UtteranceDataset, shot: int, draws: int, queries: int) -> Fixed:
+    """Draws of a new domain, judged by turns of its test part."""
+    asked = [each for each in dataset.test if each.part == "test"]
+    return Fixed(dataset, asked, shot=shot, draws=draws, queries=queries)
 
 
 def measure(
@@ -499,7 +443,7 @@ def measure(
 ) -> dict[str, Any]:
     """The measures of each draw of some turns, and the time of an adaptation."""
     begin = perf_counter()
-    episodes = Fixed(dataset, shot, arguments.draws, arguments.queries)
+    episodes = judged(dataset, shot, arguments.draws, arguments.queries)
     timed = shot == DATA[arguments.data].timed
     more: dict[str, Any] = {}
     encoder = learners[0].learner.encoder
@@ -508,7 +452,8 @@ def measure(
             scores, seconds = separately([each.learner for each in learners], episodes)
             more = {"seconds_to_adapt": seconds} if timed else {}
         elif row.choice:
-            scores, more["chosen"] = by_choice(learners[0], row.choice, episodes)
+            result, chosen = evaluate_choice(learners[0], row.choice, episodes, time=False)
+            scores, more["chosen"] = result.scores, dict(chosen)
         else:
             result = evaluate(learners[0].learner, episodes, time=timed)
             scores = result.scores
@@ -568,16 +513,6 @@ def score(
         [(each.intent, each.sentence.spans) for each in episode.query],  # type: ignore[attr-defined]
         [(texts.classes[k], [one.span for one in each]) for k, each in zip(chosen, found, strict=True)],
     )
-
-
-def by_choice(own: MetaLearner, names: Sequence[str], episodes: Fixed) -> tuple[np.ndarray, dict[str, int]]:
-    """As `evaluate`, each draw by the algorithm that suits its support; and how often each was chosen."""
-    scores, chosen = [], Counter[str]()
-    for episode in episodes.episodes:
-        best, _ = own.choose(names, episode.support)
-        chosen[best.learner.settings.name] += 1
-        scores.append(evaluate(best.learner, [episode], time=False).scores[0])
-    return np.array(scores), dict(chosen)
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------

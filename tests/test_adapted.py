@@ -208,6 +208,22 @@ def test_an_inner_loop_that_diverges_says_so() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "head", "cause"),
+    [
+        ("anchored", {"rate": 1e30}, "settings of its head ({'rate': 1e+30}) are too large; take smaller ones"),
+        ("ridge", {}, "weights of its encoder are too large, as after a training that diverged; take another learner"),
+    ],
+)
+def test_what_is_not_finite_without_an_inner_loop_says_so(algorithm: str, head: dict[str, float], cause: str) -> None:
+    learner = MetaLearner(toy_learner(algorithm, scratch("cnn"), head=head))
+    if not head:
+        next(learner.learner.encoder.parameters()).data.fill_(torch.nan)
+    with pytest.raises(KshotError) as caught:
+        learner.adapt(TEXTS, LABELS)
+    assert sentence(caught) == f"Adapting by {algorithm} gave numbers that are not finite: the {cause}."
+
+
 # -- saving ------------------------------------------------------------------------------------------------------------
 
 
@@ -266,6 +282,17 @@ def test_a_learner_that_was_never_saved_goes_into_the_task(tmp_path: Path) -> No
     assert load_task(tmp_path / "task").classes == task().classes
 
 
+@pytest.mark.parametrize("change", ["gone", "trained anew"])
+def test_a_learner_that_is_not_where_it_was_goes_into_the_task(change: str, home: Path, tmp_path: Path) -> None:
+    adapted = load(home).adapt(TEXTS, LABELS)
+    if change == "gone":
+        shutil.rmtree(home)
+    else:
+        MetaLearner(toy_learner("prototypical", scratch("cnn", seed=1))).save(home / "learner")
+    adapted.save(tmp_path / "task")
+    assert load_task(tmp_path / "task").predict(QUERIES) == adapted.predict(QUERIES)
+
+
 def test_a_learner_that_has_moved(home: Path, tmp_path: Path) -> None:
     adapted = load(home).adapt(TEXTS, LABELS)
     adapted.save(tmp_path / "task")
@@ -307,6 +334,20 @@ def test_saving_never_replaces_anything_but_a_task(home: Path, tmp_path: Path) -
     adapted.save(tmp_path / "task")
     adapted.remove_class(LABELS[0]).save(tmp_path / "task")
     assert len(load_task(tmp_path / "task").classes) == 3
+
+
+def test_what_lies_in_a_task_and_is_not_kshots_stays(home: Path, tmp_path: Path) -> None:
+    adapted, folder = load(home).adapt(TEXTS, LABELS), tmp_path / "task"
+    adapted.save(folder, bundle=True)
+    for name in ("predictions.jsonl", "learner/notes.txt", "more/notes.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("my own")
+    load_task(folder).teach("something else", "new class").save(folder)
+    adapted.save(folder, examples=False)
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    own = {"predictions.jsonl", "learner/notes.txt", "more/notes.txt"}
+    assert left == {"kshot.json", "state.safetensors", *own}  # neither the examples nor the copy of the learner
+    assert {(folder / name).read_text() for name in own} == {"my own"}
 
 
 def test_a_damaged_task_says_what_is_damaged(home: Path, tmp_path: Path) -> None:

@@ -14,7 +14,16 @@ from safetensors import SafetensorError
 
 from contract import learner, predict
 from kshot import artefact
-from kshot.artefact import load_learner, new_folder, read_manifest, read_tensors, save_learner, write_manifest
+from kshot.artefact import (
+    check_file,
+    load_learner,
+    new_file,
+    new_folder,
+    read_manifest,
+    read_tensors,
+    save_learner,
+    write_manifest,
+)
 from kshot.errors import KshotError
 from kshot.meta.learner import Learner
 from toy import bert, episode, pair, scratch
@@ -85,10 +94,9 @@ def test_loading_leaves_the_random_numbers_alone(folder: Path) -> None:
 
 
 def test_a_learner_in_the_place_of_another(made: Learner, folder: Path) -> None:
-    (folder / "notes.txt").write_text("of an older version")
     save_learner(made, folder, about={"title": "second"})
     assert load_learner(folder)[1] == {"title": "second"}
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == FILES == set(artefact.LEARNER_FILES)
     assert [path.name for path in folder.parent.iterdir()] == ["learner"]
 
 
@@ -121,6 +129,8 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
         ('{"kind": "learner"}', "'format'"),
         ('{"format": "new", "kind": "learner"}', "invalid literal for int() with base 10: 'new'"),
         ("[1]", "list indices must be integers or slices, not str"),
+        ('{"format": 1, "kind": ["learner"]}', "unhashable type: 'list'"),
+        ('{"format": Infinity, "kind": "learner"}', "cannot convert float infinity to integer"),
     ],
 )
 def test_a_damaged_manifest(folder: Path, text: str, reason: str) -> None:
@@ -142,7 +152,6 @@ def test_a_manifest_that_is_not_text(folder: Path) -> None:
     [
         ("algorithm", {"name": "maml", "colour": "red"}),
         ("algorithm", None),
-        ("task", {"kind": "classification", "name_weight": "heavy"}),
         ("task", ["classification"]),
         ("about", 3),
     ],
@@ -156,6 +165,25 @@ def test_a_manifest_that_makes_no_sense(folder: Path, key: str, value: Any) -> N
     assert message(lambda: load_learner(folder)) == (
         f"{folder}/kshot.json is damaged ('{key}'); restore the folder from a copy or make it again."
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"algorithm": {"name": "maml+++"}},
+            'There is no algorithm "maml+++". Did you mean "maml++"? Known: prototypical, ',
+        ),
+        (
+            {"task": {"kind": "classification", "name_weight": "heavy"}},
+            "The setting \"name_weight\" of classification cannot be 'heavy': ",
+        ),
+    ],
+)
+def test_what_this_kshot_does_not_know_is_not_damaged(folder: Path, changes: dict[str, Any], words: str) -> None:
+    manifest = json.loads((folder / "kshot.json").read_text())
+    (folder / "kshot.json").write_text(json.dumps({**manifest, **changes}))
+    assert message(lambda: load_learner(folder)).startswith(f"{folder}/kshot.json: {words}")
 
 
 def test_a_newer_format(folder: Path) -> None:
@@ -313,15 +341,29 @@ def test_folders_are_exchanged_at_one_stroke(tmp_path: Path) -> None:
     assert not artefact._swap(tmp_path / "one", tmp_path / "nowhere")
 
 
-def test_a_folder_is_kept_without_copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "file").write_text("large")
-    artefact.keep_folder(tmp_path / "one", tmp_path / "linked")
-    assert (tmp_path / "linked" / "file").samefile(tmp_path / "one" / "file")
-    monkeypatch.setattr("kshot.artefact.os.link", full_disk)  # a file system without links
-    artefact.keep_folder(tmp_path / "one", tmp_path / "copied")
-    assert (tmp_path / "copied" / "file").read_text() == "large"
-    assert not (tmp_path / "copied" / "file").samefile(tmp_path / "one" / "file")
+@pytest.mark.parametrize("links", [True, False])
+def test_what_kshot_did_not_write_stays_as_it_is(
+    made: Learner, folder: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    for name in ("notes.txt", ".DS_Store", "tasks/my task/kshot.json", "tasks/说明.md"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"my own {name}")
+    (folder / "notes.txt").chmod(0o700)
+    (folder / "link").symlink_to("nowhere")
+    (folder / "away").symlink_to(folder.parent)
+    before = (folder / "notes.txt").stat()
+    if not links:
+        monkeypatch.setattr("kshot.artefact.os.link", full_disk)  # a file system without links
+    save_learner(made, folder, about={"title": "second"})
+    assert load_learner(folder)[1] == {"title": "second"}
+    for name in ("notes.txt", ".DS_Store", "tasks/my task/kshot.json", "tasks/说明.md"):
+        assert (folder / name).read_text() == f"my own {name}"
+    after = (folder / "notes.txt").stat()
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert (after.st_ino == before.st_ino) == links  # large ones are not copied where that can be helped
+    assert (folder / "link").readlink() == Path("nowhere")
+    assert (folder / "away").readlink() == folder.parent
+    assert [path.name for path in folder.parent.iterdir()] == ["learner"]
 
 
 def test_a_mistake_inside_leaves_what_was_there(folder: Path) -> None:
@@ -346,6 +388,40 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
             pass
 
     assert message(write) == f"{tmp_path}/file/learner cannot be written (File exists); choose another folder."
+
+
+def write_file(path: Path, text: str) -> None:
+    with new_file(path) as file:
+        file.write(text)
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "figures.json"
+    (tmp_path / "link").symlink_to(path)
+    for text in ("old", "new"):
+        write_file(tmp_path / "link", text)
+        assert path.read_text() == text
+    assert (tmp_path / "link").is_symlink()
+    monkeypatch.setattr("kshot.artefact.os.fsync", full_disk)
+    assert message(lambda: write_file(path, "newest")) == (
+        f"{path} could not be written (No space left on device); choose another place."
+    )
+    assert path.read_text() == "new"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["figures.json", "link"]
+
+
+def test_a_file_that_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, words in (
+        (tmp_path / "file" / "x.json", "could not be written (Not a directory); choose another place."),
+        (tmp_path, "is a folder; give the name of a file."),
+        (Path(os.devnull), "is a device; give the name of a file."),
+        (tmp_path / "no" / "x.json", "could not be written (No such file or directory); choose another place."),
+    ):
+        assert message(lambda path=path: check_file(path)) == f"{path} {words}"
+        assert message(lambda path=path: write_file(path, "")) == f"{path} {words}"
+    check_file(tmp_path / "x.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_no_pickle_anywhere() -> None:

@@ -10,19 +10,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from contract import learner as toy_learner
-from kshot.calibration import MAX_FOLDS, calibrate, fit_temperature, left_out_folds, measure_prior, prior_temperature
+from kshot.calibration import calibrate, fit_temperature, measure_prior, prior_temperature
 from toy import episode, pair, scratch
 from users import LABELS, TEXTS, meta_learner
-
-
-def test_each_fold_leaves_out_one_example_of_every_class_that_keeps_another() -> None:
-    labels = torch.tensor([0, 1, 0, 2, 1, 0])  # class 2 has one example
-    folds = [fold.tolist() for fold in left_out_folds(labels, MAX_FOLDS)]
-    assert folds == [[0, 1], [2, 4], [5]]
-
-
-def test_there_are_no_more_folds_than_asked_for() -> None:
-    assert len(left_out_folds(torch.tensor([0] * 9 + [1] * 9), 2)) == 2
 
 
 def test_the_temperature_minimises_the_penalised_loss() -> None:

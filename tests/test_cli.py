@@ -179,6 +179,34 @@ def test_adapt_takes_fields_of_ones_own(place: Path, run: Run, tmp_path: Path) -
     assert run(*words)[0] == 2
 
 
+def test_adapt_refuses_a_folder_of_something_else_before_it_learns(place: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    words = ("adapt", place / "run", place / "examples.jsonl", "--out", tmp_path, "--algorithm", "ridge,prototypical")
+    status, output, errors = run(*words)
+    assert (status, output) == (2, "")
+    assert errors == f"Error: {tmp_path} is not empty and holds no task; give a new folder.\n"
+
+
+def test_a_name_that_is_too_long_for_a_file(place: Path, run: Run) -> None:
+    for words in (("predict", place / "task", "x" * 300 + ".txt"), ("data", "check", "x" * 300 + ".csv")):
+        status, output, errors = run(*words)
+        assert (status, output) == (2, "")
+        assert errors == f'Error: The name "{"x" * 40}…" is too long for a file.\n'
+
+
+def test_predict_into_a_folder(place: Path, run: Run, tmp_path: Path) -> None:
+    status, output, errors = run("predict", place / "task", place / "texts.txt", "--out", tmp_path)
+    assert (status, output, errors) == (2, "", f"Error: {tmp_path} is a folder; give the name of a file.\n")
+
+
+def test_predictions_are_utf8_whatever_the_system_has(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("中文\n".encode())))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    assert main(["predict", str(place / "task")]) == 0
+    assert json.loads(written.getvalue())["text"] == "中文"
+
+
 def test_adapt_with_what_cannot_be_learned(place: Path, run: Run, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("text,label\nlamp on,light\nlamp off,light\n")
     status, _, errors = run("adapt", place / "run", tmp_path / "one.csv", "--out", tmp_path / "task")
@@ -360,15 +388,17 @@ def test_evaluate_passes_its_settings_on(
 ) -> None:
     asked: dict[str, object] = {}
 
-    def evaluate_run(path: Path, **settings: object) -> dict[str, object]:
+    def evaluate_run(path: Path, *, show: Callable[[dict[str, object]], None], **settings: object) -> None:
         asked.update(settings)
         figures = {"accuracy": 0.9, "accuracy_interval": 0.01, "macro_f1": 0.8, "macro_f1_interval": 0.02}
-        return {
-            **figures,
-            "measures": ["accuracy", "macro F1"],
-            **{"seconds_per_adaptation": 0.02, "episodes": 10, "algorithm": "ridge", "data": "toy", "part": "test"},
-            **{"way": asked["way"], "shot": asked["shot"]},
-        }
+        show(
+            {
+                **figures,
+                "measures": ["accuracy", "macro F1"],
+                **{"seconds_per_adaptation": 0.02, "episodes": 10, "algorithm": "ridge", "data": "toy", "part": "test"},
+                **{"way": asked["way"], "shot": asked["shot"]},
+            }
+        )
 
     monkeypatch.setattr("kshot.run.evaluate.evaluate_run", evaluate_run)
     status, output, _ = run("evaluate", "somewhere", "--data", "toy", *words)

@@ -108,7 +108,9 @@ def test_the_order_and_the_company_of_texts_do_not_matter() -> None:  # check_me
 
 
 @pytest.mark.parametrize("as_object", [False, True])
-@pytest.mark.parametrize("labels", [[0, 1, 2, 3], [-1, 5, 7, 9], ["a", "b", "c", "d"], [0.0, 1.0, 2.0, 3.0]])
+@pytest.mark.parametrize(
+    "labels", [[0, 1, 2, 3], [-1, 5, 7, 9], ["a", "b", "c", "d"], [" a", "b ", "c", "d"], [0.0, 1.0, 2.0, 3.0]]
+)
 def test_labels_come_back_as_they_were(labels: list[Any], as_object: bool) -> None:  # check_classifiers_classes
     y = np.array(labels, dtype=object if as_object else None)[np.unique(Y, return_inverse=True)[1]]
     estimator = classifier(class_names=False).fit(X, y)
@@ -140,6 +142,12 @@ def test_two_classes_have_one_decision() -> None:
         (TEXTS, LABELS[:-1], "There are 16 texts and 15 labels; give one label for each text."),
         (TEXTS[:2], ["a", "a"], 'There is one class only, "a"; give examples of at least two.'),
         (TEXTS[:2], ["a", None], "Label 2 is None, not a name or a number; name the class or leave the text out."),
+        (
+            TEXTS[:3],
+            ["balance", "card", "balance "],
+            'The labels "balance" and "balance " are one class, since white space around a label does not count; write '
+            "them alike.",
+        ),
         (np.zeros((2, 3)), [0, 1], "The texts have 2 dimensions; give a list, or one column of a table."),
         (np.zeros(2), [0, 1], "Text 1 is the number 0.0, not a text; turn it into a text or leave it out."),
     ],

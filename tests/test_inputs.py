@@ -24,6 +24,7 @@ WRONG: list[tuple[Any, Any, str]] = [
     (np.array([TWO]), ["a"], "The texts have 2 dimensions; give a list, or one column of a table."),
     (TWO, "ab", 'One label was given where a list of them is expected; write ["..."].'),
     (["ok", "half \ud83d"], ["a", "b"], "Text 2 has half a character (a lone surrogate); read it again as UTF-8."),
+    (TWO, ["a", "b\udc00"], "Label 2 has half a character (a lone surrogate); read it again as UTF-8."),
     (TWO, ["a", ""], "Label 2 is empty; name the class."),
     (TWO, ["a", None], "Label 2 is None, not a name or a number; name the class or leave the text out."),
     (
@@ -38,6 +39,13 @@ WRONG: list[tuple[Any, Any, str]] = [
         'The text "light on" stands under two labels, "a" and "b"; leave it under one.',
     ),
     (TWO, None, "adapt needs labels: give adapt(texts, labels), or adapt(examples) with TextExamples."),
+    (None, None, "adapt needs labels: give adapt(texts, labels), or adapt(examples) with TextExamples."),
+    (TWO, ["a", " a "], 'There is one class only, "a"; give examples of at least two.'),
+    (
+        ["play\n  some jazz", "book it", "play\n  some jazz"],
+        ["a", "b", "b"],
+        'The text "play some jazz" stands under two labels, "a" and "b"; leave it under one.',
+    ),
 ]
 
 
@@ -68,6 +76,42 @@ def test_a_label_that_is_not_among_the_classes_is_named() -> None:
 @pytest.mark.parametrize("as_array", [False, True])
 def test_numbers_become_names(labels: list[Any], classes: tuple[str, ...], as_array: bool) -> None:
     assert meta_learner().adapt(TWO, np.array(labels) if as_array else labels).classes == classes
+
+
+def test_white_space_around_a_label_does_not_count() -> None:
+    task = meta_learner().adapt([*TWO, "light off"], [" a", "b", "a\n"], classes=["b ", "a"])
+    assert task.classes == ("b", "a")
+    assert task.add_examples(["lamp on"], ["a "]).classes == ("b", "a")
+
+
+def test_a_class_may_be_named_by_a_number() -> None:
+    task = meta_learner().adapt([*TWO, "rain today"], [1, 2, 3])
+    with pytest.raises(KshotError) as caught:
+        task.add_class(3, ["more rain"])
+    assert str(caught.value) == 'There is a class "3" already; add_examples adds texts to it.'
+    assert task.add_class(4.0, ["more rain"]).classes == ("1", "2", "3", "4")
+    assert task.remove_class(3).classes == ("1", "2")
+    with pytest.raises(KshotError) as caught:
+        task.remove_class(5)
+    assert str(caught.value) == 'There is no class "5". Known: 1, 2, 3.'
+
+
+@pytest.mark.parametrize("change", ["add_class", "remove_class", "teach", "add_examples", "classes"])
+def test_a_label_that_is_not_a_number_is_refused_everywhere(change: str) -> None:
+    learner = meta_learner()
+    task, nan = learner.adapt(TEXTS, LABELS), float("nan")
+    refused = {
+        "add_class": lambda: task.add_class(nan, ["x"]),
+        "remove_class": lambda: task.remove_class(nan),
+        "teach": lambda: task.teach("x", nan),
+        "add_examples": lambda: task.add_examples(["x"], [nan]),
+        "classes": lambda: learner.adapt(TEXTS, LABELS, classes=[nan, *LABELS]),
+    }
+    with pytest.raises(KshotError) as caught:
+        refused[change]()
+    assert str(caught.value) == (
+        "Label 1 is the number nan, not a name or a number; name the class or leave the text out."
+    )
 
 
 def test_texts_may_be_an_array_or_a_generator() -> None:

@@ -1,13 +1,18 @@
 """What is learned from examples that leave one out, and the algorithm that is chosen by it."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contract import learner
 from kshot.adapted import support_batch
-from kshot.errors import KshotError
-from kshot.left_out import folds, left_out_score
+from kshot.data.examples import TaggedExample
+from kshot.errors import KshotError, KshotNotice
+from kshot.left_out import MAX_FOLDS, deal, folds, left_out_score
 from kshot.meta_learner import MetaLearner
 from kshot.tasks.tagging import Tagging, TaggingSettings
 from toy import CLASSES, scratch, tagged
@@ -22,44 +27,116 @@ def tagger(algorithm: str = "ridge", scheme: str = "bio") -> MetaLearner:
     return MetaLearner(learner(algorithm, scratch("cnn"), task=task))
 
 
+# -- dealing -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_part_has_the_next_example_of_every_class_that_has_several() -> None:
+    assert deal([[0], [1], [0], [2], [1], [0]]) == [[0, 1], [2, 4], [5]]  # class 2 has one example
+
+
+def test_what_has_no_class_is_dealt_out_in_turn() -> None:
+    assert deal([(), (), ()]) == [[0], [1], [2]]
+    assert deal([()]) == deal([]) == deal([["a"], ["b"]]) == deal([["a"], ()]) == []
+
+
+def test_an_example_of_several_classes_is_left_out_if_others_show_one_of_them() -> None:
+    assert deal([["a", "b"], ["a"], ["c"], ["a", "d"]]) == [[0], [3], [1]]
+
+
+def test_the_examples_of_a_rare_class_are_dealt_out_first() -> None:
+    parts = deal([["a", "b"], ["a"], ["a"], ["a"], ["a"], ["a", "b"], ["a"]])
+    assert [number for part in parts for number in part] == [0, 5, 1, 2, 3, 4, 6]
+
+
+@given(st.lists(st.sets(st.integers(0, 5), max_size=3), max_size=30))
+def test_the_others_show_every_class_of_a_part(labels: list[set[int]]) -> None:
+    parts = deal(labels)
+    dealt = [number for part in parts for number in part]
+    counts = Counter(label for each in labels for label in each)
+    nameless = sum(not each for each in labels)
+    assert sorted(dealt) == [
+        number
+        for number, each in enumerate(labels)
+        if any(counts[label] > 1 for label in each) or (not each and nameless > 1)
+    ]
+    for part in parts:
+        assert max(Counter(label for number in part for label in labels[number]).values(), default=1) == 1
+        assert sum(not labels[number] for number in part) <= 1
+    assert len(parts) != 1  # what is in one has its like in another
+
+
+# -- folds -------------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("scheme", ["bio", "io", "spans"])
 def test_every_example_is_left_out_once_and_not_learned_from(scheme: str) -> None:
     own = tagger(scheme=scheme).learner
-    known = own.known_vectors(support_batch(own, EXAMPLES, TYPES), {})
+    examples = EXAMPLES + tagged((3, 3, 3), 1, 3)
+    known = own.known_vectors(support_batch(own, examples, TYPES), {})
     left_out = []
-    for number, fold in enumerate(folds(own, EXAMPLES, TYPES, known=known)):
+    for fold in folds(own, examples, TYPES, known=known):
         left_out += fold.examples
-        kept = [each for place, each in enumerate(EXAMPLES) if place % 5 != number]
         assert fold.classes == list(TYPES)
+        kept = [each for each in examples if each not in fold.examples]
         expected = own.adapt(own.task.collate(kept, TYPES, own.encoder.vocabulary, support=True))
         assert fold.state.keys() == expected.keys()
         for name, tensor in fold.state.items():
             torch.testing.assert_close(tensor, expected[name])
-    assert sorted(left_out, key=str) == sorted(EXAMPLES, key=str)
+    assert sorted(left_out, key=str) == sorted(examples, key=str)
 
 
-def test_a_type_that_the_others_do_not_show_is_not_asked_for() -> None:
+def test_folds_leave_out_as_many_of_every_class() -> None:
+    """However the examples are sorted: by row number each of these five folds would leave out a whole class."""
     own = tagger().learner
-    shown = [list(fold.classes) for fold in folds(own, EXAMPLES[:3] + EXAMPLES[-1:], TYPES, known=None)]
-    assert shown == [[TYPES[0], TYPES[2]]] * 3 + [[TYPES[0]]]
+    cycling = [each for trio in zip(EXAMPLES[:3], EXAMPLES[3:6], EXAMPLES[6:], strict=True) for each in trio]
+    for examples in (EXAMPLES, cycling):
+        found = list(folds(own, examples, TYPES, known=None))
+        assert [sorted(label for each in fold.examples for label in each.labels) for fold in found] == [
+            sorted(TYPES)
+        ] * 3
 
 
-def test_one_example_makes_no_fold() -> None:
+def test_there_are_no_more_folds_than_asked_for() -> None:
+    own, many = tagger().learner, tagged((9, 9), 0, 9)
+    assert [len(fold.examples) for fold in folds(own, many, TYPES[:2], known=None, n_folds=2)] == [10, 8]
+    assert len(list(folds(own, many, TYPES[:2], known=None))) == MAX_FOLDS
+
+
+def test_the_only_example_of_a_type_is_never_left_out() -> None:
     own = tagger().learner
-    assert list(folds(own, EXAMPLES[:1], TYPES, known=None)) == []
-    assert left_out_score(own, EXAMPLES[:1], TYPES, known=None) == 0.0
+    found = list(folds(own, EXAMPLES[:3] + EXAMPLES[-1:], TYPES, known=None))
+    assert [fold.examples for fold in found] == [[each] for each in EXAMPLES[:3]]
+    assert [fold.classes for fold in found] == [[TYPES[0], TYPES[2]]] * 3
+
+
+@pytest.mark.parametrize(
+    ("examples", "reason"),
+    [
+        (EXAMPLES[:1], "There is one example only"),
+        ([EXAMPLES[0], EXAMPLES[3], EXAMPLES[6]], "No two examples are of one class"),
+    ],
+)
+def test_says_so_where_nothing_can_be_judged(examples: list[TaggedExample], reason: str) -> None:
+    own = tagger().learner
+    assert list(folds(own, examples, TYPES, known=None)) == []
+    with pytest.warns(KshotNotice) as caught:
+        assert left_out_score(own, examples, TYPES, known=None) == 0.0
+    assert [str(each.message) for each in caught] == [
+        f"{reason}, so none can be left out to judge algorithms by: all score 0, and the first is taken; give more "
+        "examples to choose."
+    ]
 
 
 def test_folds_count_for_what_they_leave_out() -> None:
     own = tagger().learner
     scores, sizes = [], []
-    for fold in folds(own, EXAMPLES, TYPES, known=None):
+    for fold in folds(own, EXAMPLES[:-1], TYPES, known=None):
         scorer = own.scorer(fold.state, fold.query)
         scores.append(own.task.score(scorer, fold.query, fold.examples, fold.classes)[0])
         sizes.append(len(fold.examples))
-    assert sizes == [2, 2, 2, 2, 1]
-    expected = np.dot(scores, sizes) / 9
-    assert left_out_score(own, EXAMPLES, TYPES, known=None) == pytest.approx(expected)
+    assert sizes == [3, 3, 2]
+    expected = np.dot(scores, sizes) / 8
+    assert left_out_score(own, EXAMPLES[:-1], TYPES, known=None) == pytest.approx(expected)
 
 
 # -- choosing ----------------------------------------------------------------------------------------------------------
@@ -90,6 +167,12 @@ def test_texts_are_chosen_for_by_accuracy() -> None:
     best, scores = meta_learner().choose(("prototypical", "ridge"), TEXTS, LABELS)
     assert all(0 <= score <= 1 for score in scores.values())
     assert best.adapt(TEXTS, LABELS).classes == meta_learner().adapt(TEXTS, LABELS).classes
+
+
+def test_a_class_of_one_text_is_not_asked_for() -> None:
+    assert Counter(LABELS[:9]).most_common()[-1][1] == 1
+    _, scores = meta_learner().choose(("prototypical", "ridge"), TEXTS[:9], LABELS[:9])
+    assert all(0 <= score <= 1 for score in scores.values())
 
 
 def test_what_cannot_be_known_looks_hard() -> None:

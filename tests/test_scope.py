@@ -36,6 +36,15 @@ def test_a_loose_class_asks_for_less_similarity() -> None:
     assert scope.tightness[0] > scope.tightness[1]
 
 
+def test_what_has_nothing_in_common_with_opposite_classes_of_one_text_is_out_of_scope() -> None:
+    scope = fit_scope(
+        torch.tensor([[1.0, 0.0], [-1.0, 0.1]]), torch.tensor([0, 1]), torch.ones(2), n_texts=2, n_classes=2
+    )
+    assert bool((scope.tightness > 0).all())
+    own, other = scope.score(torch.tensor([[1.0, 0.0], [0.0, -1.0]])).tolist()
+    assert own < scope.threshold < other
+
+
 def test_few_texts_leave_the_threshold_near_the_usual_one() -> None:
     few = meta_learner().adapt(["light on", "light off", "book it", "book me"], ["a", "a", "b", "b"])
     assert abs(few.scope.threshold - USUAL_THRESHOLD) < abs(task().scope.threshold - USUAL_THRESHOLD)

@@ -84,11 +84,23 @@ def test_a_text_is_there_as_soon_as_its_line_is() -> None:
         (b"ok\n\x00\x01", "The input, line 2: there is a NUL byte, so this is not UTF-8 text; save it as UTF-8."),
         (b"\xff\xfeo\x00", "The input, line 1: there is a NUL byte, so this is not UTF-8 text; save it as UTF-8."),
         (b'{"text": "a"}\n[1]\n', 'The input, line 2: this is not an object; write {"text": ...}.'),
-        (b'{"text": 3}\n', 'The input, line 1: the field "text" is not a text; write it in quotation marks.'),
         (
-            b'{"txt": "a"}\n',
-            'The input, line 1: there is no field "text" or "sentence" or "utterance" or "query"; its fields are '
-            '"txt"; name one with --text.',
+            b'{"text": 3}\n',
+            'The input, line 1: the field "text" is a number (3), not a text; write it in quotation marks.',
+        ),
+        (
+            b'{"text": "a"}\n{"text": " "}\n',
+            'The input, line 2: the field "text" is empty; fill it in or take the row out.',
+        ),
+        (
+            b'{"text": "a"}\n{"text": "half \\ud83d"}\n',
+            'The input, line 2: the field "text" has half a character (a lone surrogate); write the file again as '
+            "UTF-8.",
+        ),
+        (
+            b'[{"text": "a"},\n{"text": "b"}]\n',
+            "The input begins with a list of JSON, which is read from a file alone; give its name, or an object a "
+            "line.",
         ),
     ],
 )
@@ -96,6 +108,15 @@ def test_what_cannot_be_read(content: bytes, sentence: str) -> None:
     with pytest.raises(KshotError) as caught:
         flat(text_blocks("-", stream=stream(content)))
     assert str(caught.value) == sentence
+
+
+def test_a_field_that_is_not_there_names_the_line() -> None:
+    with pytest.raises(KshotError, match=r'^The input, line 2 has no field for the text .* its fields are "txt"'):
+        flat(text_blocks("-", stream=stream('{"text": "a"}\n{"txt": "b"}\n')))
+
+
+def test_a_text_in_brackets_is_a_text() -> None:
+    assert flat(text_blocks("-", stream=stream("[sic] a text\n[]\n"))) == ["[sic] a text", "[]"]
 
 
 def test_broken_json_names_the_line() -> None:

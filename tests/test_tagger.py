@@ -204,6 +204,22 @@ def test_texts_for_a_tagger_need_tags() -> None:
     with pytest.raises(KshotError) as caught:
         meta_learner().adapt(SENTENCES)
     assert sentence(caught) == "adapt needs tags: give adapt(sentences, tags), or adapt(examples) with TaggedExamples."
+    with pytest.raises(KshotError) as caught:
+        meta_learner().adapt(None)  # type: ignore[arg-type]
+    assert sentence(caught) == "adapt needs tags: give adapt(sentences, tags), or adapt(examples) with TaggedExamples."
+
+
+def test_white_space_around_a_tag_does_not_count() -> None:
+    given = [["to", "Rome"], ["to", "Bonn"]], [["O", "B-city "], ["O ", "B-city"]]
+    assert meta_learner().adapt(*given, classes=["city "]).classes == ("city",)
+
+
+def test_half_a_character_in_a_tag_is_refused() -> None:
+    with pytest.raises(KshotError) as caught:
+        meta_learner().adapt([["to", "Rome"]], [["O", "B-city\ud800"]])
+    assert sentence(caught) == (
+        "Sentence 1, the tag of word 2 has half a character (a lone surrogate); read it again as UTF-8."
+    )
 
 
 # -- how it is written -------------------------------------------------------------------------------------------------

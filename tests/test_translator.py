@@ -80,7 +80,7 @@ def test_how_to_search_can_be_said() -> None:
     assert [each.score for each in without] != [each.score for each in usual]
     for beam in (0, -1, 1.5, True):
         assert refused(adapted.predict, TEXTS, beam=beam) == f"beam is {beam!r} but has to be a whole number from 1."
-    for penalty in (-1.0, math.nan, math.inf):
+    for penalty in (-1.0, math.nan, math.inf, "x"):
         assert refused(adapted.predict, TEXTS, length_penalty=penalty) == (
             f"length_penalty is {penalty!r} but has to be a number from 0."
         )
@@ -206,6 +206,11 @@ def test_another_algorithm_over_the_same_network() -> None:
         (["a\ud800"], ["c"], "Source 1 has half a character (a lone surrogate); read it again as UTF-8."),
         ("a", ["c"], 'One source was given where a list of them is expected; write ["..."].'),
         (["a"], "c", 'One target was given where a list of them is expected; write ["..."].'),
+        (
+            None,
+            None,
+            "adapt needs translations: give adapt(sources, targets), or adapt(examples) with SentencePairs.",
+        ),
         (
             SOURCES,
             None,

@@ -11,7 +11,7 @@ from kshot.cli import main
 from kshot.data.dialogue import HistoryCut, Turn
 from kshot.data.examples import Utterance
 from kshot.data.tags import Span
-from kshot.errors import KshotError
+from kshot.errors import KshotError, KshotNotice
 from kshot.meta_learner import MetaLearner, load_task
 from kshot.predictions import _writers
 from kshot.tasks.understanding import Understanding, UnderstandingSettings
@@ -175,6 +175,13 @@ def test_algorithms_are_chosen_by_left_out_turns() -> None:
     assert chosen.learner.settings.name == max(scores, key=lambda name: scores[name])
 
 
+def test_turns_are_left_out_whose_intent_others_show() -> None:
+    """Two turns of two intents share a slot, but without one of them the other's frame cannot be right as a whole."""
+    frames = [{"intent": name, "slots": [{"slot": "thing", "start": 3, "end": 7}]} for name in ("light", "buy")]
+    with pytest.warns(KshotNotice, match="No two examples are of one class, so none can be left out"):
+        assert meta_learner().choose(["ridge"], ["my lamp now", "my bulb please"], frames)[1] == {"ridge": 0.0}
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +189,7 @@ def test_algorithms_are_chosen_by_left_out_turns() -> None:
     ("texts", "frames", "message"),
     [
         (["hi"], None, "adapt needs frames: give adapt(texts, frames), or adapt(examples) with Utterances."),
+        (None, None, "adapt needs frames: give adapt(texts, frames), or adapt(examples) with Utterances."),
         (["hi", " "], [{"intent": "a"}, {"intent": "b"}], "Text 2 is empty; fill it in or leave it out."),
         (["hi", "no"], [{"intent": "a"}], "There are 2 texts and 1 frame; give one for each text."),
         ([], [], "There are no turns to learn from; give at least one."),
@@ -198,6 +206,16 @@ def test_algorithms_are_chosen_by_left_out_turns() -> None:
             'Did you mean "intent"?',
         ),
         (["hi"], [{"slots": []}], "Frame 1 has no intent; name what the text is for."),
+        (
+            ["hi"],
+            [{"intent": "a\ud800"}],
+            "The intent of frame 1 has half a character (a lone surrogate); read it again as UTF-8.",
+        ),
+        (
+            ["hi"],
+            [{"intent": "a", "history": [("user", "ok"), ("system", "h\ud800")]}],
+            "The history of frame 1, turn 2 has half a character (a lone surrogate); read it again as UTF-8.",
+        ),
         (
             ["hi"],
             [{"intent": "a", "slots": "x"}],

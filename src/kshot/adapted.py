@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kshot.artefact import (
+    LEARNER_FILES,
     MANIFEST,
-    keep_folder,
     new_folder,
     read_manifest,
     read_tensors,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _TENSORS = "state.safetensors"
 _EXAMPLES = "examples.jsonl"
 _BUNDLED = "learner"
+_BUNDLE = {f"{_BUNDLED}/{name}" for name in LEARNER_FILES}
 _NEARBY = 3  # steps up to a folder that a learner and a task share
 
 Vectors = Mapping[bytes, Tensor]
@@ -215,10 +216,10 @@ class Adapted(ABC):
         The folder holds the examples in clear text, in `examples.jsonl` (`kshot.support`).
 
         Args:
-            path: The folder; a task that is there is replaced, at one stroke.
+            path: The folder; a task that is there is replaced, at one stroke, and what else lies there stays.
             bundle: Whether the learner is copied into it, so that it can be moved to another machine. Otherwise the
-                folder says where the learner is; one that was never saved is always copied, and one that is inside
-                stays there.
+                folder says where the learner is; one that was never saved, or is not there any more as it was, is
+                always copied, and one that is inside stays there.
             examples: Whether the examples and their vectors are kept; without them the task predicts, but can learn
                 nothing more. What it learned from them is numbers made of them all the same.
 
@@ -230,6 +231,7 @@ class Adapted(ABC):
         home = None if bundle else self.learner.home
         inside = None if self.learner.home is None else _place_inside(self.learner.home, folder)
         where = _BUNDLED if home is None else _way_to(home, folder) if inside is None else str(inside)
+        stays = inside == Path(_BUNDLED)  # the copy of before is this learner
         kept = self.examples if examples else ()
         manifest = Manifest(
             classes=self.classes,
@@ -241,14 +243,13 @@ class Adapted(ABC):
         tensors = with_prefix(self._state, "state") | self._tensors()
         if self._vectors is not None and kept:
             tensors["support.vectors"] = self._vectors
-        with new_folder(folder) as draft:
+        replaces = {MANIFEST, _TENSORS, _EXAMPLES} | (set() if stays else _BUNDLE)
+        with new_folder(folder, replaces=replaces) as draft:
             write_manifest(draft, "task", manifest.model_dump(mode="json", exclude_none=True))
             save_file({name: tensor.cpu().clone().contiguous() for name, tensor in tensors.items()}, draft / _TENSORS)
             if kept:
                 write_rows(draft / _EXAMPLES, map(self._row, kept))
-            if inside is not None and where == str(inside):  # it would go with what was in the folder
-                keep_folder(folder / inside, draft / inside)
-            elif home is None:
+            if home is None and not stays:
                 save_learner(self.learner.learner, draft / _BUNDLED, about=self.learner.about)
 
     def _threshold(self) -> float | None:
@@ -306,11 +307,23 @@ def fit(core: Learner, examples: Sequence[Example], classes: Sequence[str], know
     vectors = None if found is None else gather(support, found)
     state = core.adapt(support, vectors)
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
-        raise KshotError(
-            f"Adapting by {core.settings.name} diverged: the steps of its inner loop are too large for this task; "
-            f"meta-train with a smaller algorithm.inner.rate than {core.inner.settings.rate}."
-        )
+        raise _diverged(core)
     return Fitted(support, found, vectors, state)
+
+
+def _diverged(core: Learner) -> KshotError:
+    """Why what was learned is not finite."""
+    name, inner = core.settings.name, core.inner.settings
+    if inner.steps if inner.test_steps is None else inner.test_steps:
+        return KshotError(
+            f"Adapting by {name} diverged: the steps of its inner loop are too large for this task; "
+            f"meta-train with a smaller algorithm.inner.rate than {inner.rate}."
+        )
+    if core.settings.head:
+        reason = f"the settings of its head ({core.settings.head}) are too large; take smaller ones"
+    else:
+        reason = "the weights of its encoder are too large, as after a training that diverged; take another learner"
+    return KshotError(f"Adapting by {name} gave numbers that are not finite: {reason}.")
 
 
 # -- loading -----------------------------------------------------------------------------------------------------------
@@ -373,7 +386,7 @@ def learner_of(folder: Path) -> Path:
 
 
 def check_replaceable(folder: Path, kind: str) -> None:
-    """Refuses a folder that holds something other than an artefact of a kind, since saving replaces it as a whole.
+    """Refuses a folder that holds something other than an artefact of a kind, which saving replaces.
 
     Raises:
         KshotError: If it does.

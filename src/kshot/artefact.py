@@ -14,11 +14,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, TextIO
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -35,13 +35,19 @@ FORMATS = {"learner": 1, "task": 2}
 
 MANIFEST = "kshot.json"
 _TENSORS = "learner.safetensors"
+LEARNER_FILES = (MANIFEST, "encoder.json", "encoder.safetensors", "tokenizer.json", _TENSORS)
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, *, replaces: Collection[str] | None = None) -> Iterator[Path]:
     """Gives an empty folder to write into; it becomes `target` at the end, or vanishes if anything went wrong.
 
-    A folder that was there before is replaced as a whole, and is still there if the new one could not be written.
+    A folder that was there before is replaced at one stroke, and is still there if the new one could not be written.
+
+    Args:
+        target: The folder.
+        replaces: The files of the one that was there which go with it, such as `learner/kshot.json`: those that kshot
+            writes. All others are somebody's own, and stay. None for all.
 
     Raises:
         KshotError: If the folder cannot be written (no space, no permission).
@@ -56,10 +62,12 @@ def new_folder(target: Path) -> Iterator[Path]:
         yield draft
         mode = _usual_mode(draft)
         for path in draft.rglob("*"):
-            if path.is_file() and path.stat().st_nlink == 1:  # what was taken along has been on the disk
+            if path.is_file():
                 path.chmod(mode)  # safetensors makes its files readable by their owner alone
                 _flush(path)
         draft.chmod(mode | 0o111 & mode >> 2)  # who may read a folder may enter it
+        if replaces is not None:
+            _take_along(target, draft, replaces)
         if target.exists():
             _exchange(draft, target)
         else:
@@ -105,16 +113,64 @@ def _swap(one: Path, other: Path) -> bool:
     return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
-def keep_folder(folder: Path, draft: Path) -> None:
-    """Takes a folder along into a draft as it is, without copying where the file system can share files."""
-    shutil.copytree(folder, draft, copy_function=_link)
+@contextmanager
+def new_file(target: Path) -> Iterator[TextIO]:
+    """Gives a text file to write into, in UTF-8; it becomes `target` at the end, or vanishes if anything went wrong.
 
-
-def _link(path: str, other: str) -> None:
+    Raises:
+        KshotError: If the file cannot be written (a folder, no space, no permission).
+    """
+    draft = _draft_of(target)
     try:
-        os.link(path, other)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(path, other)
+        with draft.open("w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target.resolve())  # what a link leads to is replaced
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        with suppress(OSError):  # it was replaced, or never made
+            draft.unlink()
+
+
+def check_file(target: Path) -> None:
+    """Refuses a file that `new_file` could not write, before the work whose outcome it is to hold.
+
+    Raises:
+        KshotError: If it is one.
+    """
+    draft = _draft_of(target)
+    try:
+        draft.touch()
+        draft.unlink()
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _draft_of(target: Path) -> Path:
+    """Where a file is written until it is whole: beside its place."""
+    if target.exists() and not target.is_file():
+        raise KshotError(f"{target} is a {'folder' if target.is_dir() else 'device'}; give the name of a file.")
+    place = target.resolve()
+    return place.with_name(f".{place.name}.draft")
+
+
+def _unwritable(target: Path, error: OSError) -> KshotError:
+    return KshotError(f"{target} could not be written ({error.strerror}); choose another place.")
+
+
+def _take_along(folder: Path, draft: Path, replaces: Collection[str]) -> None:
+    """Takes files along into a draft as they are, without copying where the file system can share them."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if name.as_posix() in replaces or (path.is_dir() and not path.is_symlink()):
+            continue
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, draft / name, follow_symlinks=False)
+        except OSError:  # a file system without links
+            shutil.copy2(path, draft / name, follow_symlinks=False)
 
 
 def _usual_mode(folder: Path) -> int:
@@ -153,9 +209,9 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found, made_by = manifest["kind"], int(manifest["format"])
-    except (ValueError, KeyError, TypeError) as error:  # not JSON, not text, not a format
+        newest = FORMATS.get(found, FORMATS[kind])
+    except (ValueError, KeyError, TypeError, OverflowError) as error:  # not JSON, not text, no kind, not a format
         raise damaged(path, error) from error
-    newest = FORMATS.get(found, FORMATS[kind])
     if made_by > newest:
         raise KshotError(
             f"{path} has format {made_by} and this kshot reads up to {newest}; upgrade it: pip install -U kshot."
@@ -194,13 +250,13 @@ def save_learner(learner: Learner, folder: Path, *, about: Mapping[str, Any]) ->
 
     Args:
         learner: The learner.
-        folder: Where to; replaced as a whole if it is there.
+        folder: Where to; a learner that is there is replaced.
         about: What is known of its training, kept in `kshot.json` as it is.
 
     Raises:
         KshotError: If the folder cannot be written.
     """
-    with new_folder(folder) as draft:
+    with new_folder(folder, replaces=LEARNER_FILES) as draft:
         algorithm = learner.settings.describe()
         values = {"algorithm": algorithm, "task": describe_task(learner.task), "about": dict(about)}
         write_manifest(draft, "learner", values)
@@ -236,6 +292,8 @@ def load_learner(folder: Path) -> tuple[Learner, dict[str, Any]]:
     try:
         task, about = build_task(manifest["task"]), dict(manifest["about"])
         learner = build_learner(AlgorithmSettings.model_validate(manifest["algorithm"]), encoder, task)
+    except KshotError as error:  # such as an algorithm that this kshot does not have yet
+        raise KshotError(f"{folder / MANIFEST}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(folder / MANIFEST, error) from error
     own = read_tensors(folder / _TENSORS)

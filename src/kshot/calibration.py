@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kshot.data.examples import Example
-from kshot.left_out import MAX_FOLDS, folds
+from kshot.left_out import MAX_FOLDS, deal, folds
 from kshot.meta.learner import Learner, Pair
 from kshot.meta.state import State
 from kshot.tasks.base import Batch
@@ -77,10 +77,11 @@ def calibrate(learner: Learner, support: Batch, vectors: Tensor | None, *, n_tex
         n_texts: The number of support texts.
         prior: The temperature where there is nothing to go by, as with one example a class.
     """
-    folds = left_out_folds(support.groups[GROUP].labels[:n_texts], MAX_FOLDS_MOVING if learner.moves else MAX_FOLDS)
-    if not folds:
+    parts = deal([(label,) for label in support.groups[GROUP].labels[:n_texts].tolist()])
+    if not parts:
         return prior
-    scored = [_left_out(learner, support, vectors, fold) for fold in folds]
+    n_folds = MAX_FOLDS_MOVING if learner.moves else MAX_FOLDS
+    scored = [_left_out(learner, support, vectors, torch.tensor(part)) for part in parts[:n_folds]]
     return fit_temperature(*_together(scored), prior=prior)
 
 
@@ -94,7 +95,7 @@ def calibrate_sentences(
 ) -> float:
     """Finds the temperature of a tagger by leaving support sentences out.
 
-    Sentences are dealt out to folds; only types that the others show as well are judged in a fold.
+    Each is left out once (`kshot.left_out`); only types that the others show as well are judged in a fold.
 
     Args:
         learner: The learner.
@@ -128,14 +129,6 @@ def calibrate_groups(
         fit_temperature(*_together([[each[name] for name in names] for each in scored]), prior=prior)
         for names in groups
     ]
-
-
-def left_out_folds(labels: Tensor, n_folds: int) -> list[Tensor]:
-    """The item numbers that each fold leaves out: labels (n_texts,) -> at most `n_folds` arrays."""
-    by_class = [torch.nonzero(labels == label).flatten() for label in torch.unique(labels)]
-    several = [rows for rows in by_class if len(rows) > 1]
-    n_folds = min(n_folds, max((len(rows) for rows in several), default=0))
-    return [torch.stack([rows[fold] for rows in several if len(rows) > fold]) for fold in range(n_folds)]
 
 
 def fit_temperature(logits: Tensor, labels: Tensor, *, prior: float, prior_rows: float = PRIOR_ROWS) -> float:

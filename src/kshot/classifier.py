@@ -13,7 +13,7 @@ from kshot.adapted import Adapted, Manifest, Vectors, fit
 from kshot.calibration import calibrate, prior_temperature
 from kshot.data.examples import TextExample
 from kshot.errors import KshotError, did_you_mean
-from kshot.inputs import check_examples, check_task, check_texts
+from kshot.inputs import check_examples, check_labels, check_made, check_task, check_texts
 from kshot.meta.state import State
 from kshot.scope import Scope, fit_scope
 from kshot.tasks.classification import GROUP, Classification
@@ -60,9 +60,8 @@ class AdaptedClassifier(Adapted):
     @classmethod
     def checked(cls, examples: Iterable[Any], labels: Iterable[object] | None) -> tuple[TextExample, ...]:
         if labels is None:
-            given = list(examples)
-            if not all(isinstance(each, TextExample) for each in given):
-                raise KshotError("adapt needs labels: give adapt(texts, labels), or adapt(examples) with TextExamples.")
+            needs = "adapt needs labels: give adapt(texts, labels), or adapt(examples) with TextExamples."
+            given = check_made(examples, TextExample, needs)
             examples, labels = [each.text for each in given], [each.label for each in given]
         return check_examples(examples, labels)
 
@@ -143,18 +142,19 @@ class AdaptedClassifier(Adapted):
 
     # -- other classes and examples ------------------------------------------------------------------------------------
 
-    def add_class(self, label: str, texts: Iterable[str]) -> "AdaptedClassifier":
+    def add_class(self, label: object, texts: Iterable[str]) -> "AdaptedClassifier":
         """Returns a task with one class more, adapted anew; nothing is meta-trained.
 
         Raises:
-            KshotError: If there is such a class, or a text cannot be used.
+            KshotError: If there is such a class, or the label or a text cannot be used.
         """
-        if label in self.classes:
-            raise KshotError(f'There is a class "{label}" already; add_examples adds texts to it.')
+        [name] = check_labels([label])
+        if name in self.classes:
+            raise KshotError(f'There is a class "{name}" already; add_examples adds texts to it.')
         checked = check_texts(texts)
         if not checked:
-            raise KshotError(f'The class "{label}" has no example; give at least one.')
-        new = check_examples(checked, [label] * len(checked))
+            raise KshotError(f'The class "{name}" has no example; give at least one.')
+        new = check_examples(checked, [name] * len(checked))
         return self._with((*self.examples, *new))
 
     def add_examples(self, texts: Iterable[str], labels: Iterable[object]) -> "AdaptedClassifier":
@@ -170,19 +170,20 @@ class AdaptedClassifier(Adapted):
                 raise KshotError(f'There is no class "{example.label}"; add_class adds one.{hint}')
         return self._with((*self.examples, *new))
 
-    def remove_class(self, label: str) -> "AdaptedClassifier":
+    def remove_class(self, label: object) -> "AdaptedClassifier":
         """Returns a task without one of its classes, adapted anew.
 
         Raises:
             KshotError: If there is no such class, or only two are left.
         """
-        if label not in self.classes:
+        [name] = check_labels([label])
+        if name not in self.classes:
             raise KshotError(
-                f'There is no class "{label}".{did_you_mean(label, self.classes)} Known: {", ".join(self.classes)}.'
+                f'There is no class "{name}".{did_you_mean(name, self.classes)} Known: {", ".join(self.classes)}.'
             )
         if len(self.classes) == 2:
-            raise KshotError(f'Without "{label}" there is one class only; add another before you remove it.')
-        return self._with(tuple(example for example in self.examples if example.label != label))
+            raise KshotError(f'Without "{name}" there is one class only; add another before you remove it.')
+        return self._with(tuple(example for example in self.examples if example.label != name))
 
     # -- saving --------------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 """The command line. Every command imports what it needs when it runs, so that `kshot --help` is quick."""
 
+import errno
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ import typer
 from kshot.errors import KshotError, KshotNotice
 
 if TYPE_CHECKING:
+    from kshot.adapted import Adapted
     from kshot.data.examples import Example
     from kshot.meta_learner import MetaLearner
 
@@ -73,6 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             app(arguments)
     except KshotError as error:
         print(f"Error: {error}", file=sys.stderr)
+        return ERROR
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f'Error: The name "{str(error.filename)[:40]}…" is too long for a file.', file=sys.stderr)
         return ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -201,7 +208,7 @@ def evaluate(
     from kshot.run.evaluate import evaluate_run
 
     part, published = (split, None) if split in ("train", "valid", "test") else ("test", split)
-    figures = evaluate_run(
+    evaluate_run(
         run,
         data=data,
         split=published,
@@ -214,8 +221,8 @@ def evaluate(
         algorithm=algorithm,
         against=against,
         json_file=json,
+        show=show_figures,
     )
-    show_figures(figures)
 
 
 # -- using what was learned --------------------------------------------------------------------------------------------
@@ -267,11 +274,13 @@ def adapt(
     """Learn a task from a file of labelled texts, tagged sentences, sentence pairs, annotated turns or dialogues."""
     from time import perf_counter
 
+    from kshot.adapted import check_replaceable
     from kshot.data.pairs import is_pairs, read_pairs
     from kshot.data.readers import is_tagged, is_utterances, read_examples, read_tagged, read_utterances
     from kshot.data.replies import is_replies, read_replies
     from kshot.output import show_adapted, show_choice
 
+    check_replaceable(out, "task")
     plain = examples.suffix.lower() == ".txt"  # has no labels, so it must mark entities
     support: Sequence[Example]
     if targets is not None or is_pairs(examples):
@@ -312,7 +321,9 @@ def predict(
     task: Task,
     file: Annotated[
         str,
-        typer.Argument(metavar="FILE", help="Text (one a line), JSONL, JSON, CSV or TSV; - for the standard input."),
+        typer.Argument(
+            metavar="FILE", help="Text (one a line), JSONL, JSON, CSV or TSV; - for the standard input, text or JSONL."
+        ),
     ] = "-",
     format: Annotated[
         Literal["table", "jsonl", "text", "conll", "displacy"] | None,
@@ -335,23 +346,29 @@ def predict(
     from kshot.meta_learner import load_task
     from kshot.predictions import prediction_writer
     from kshot.responder import AdaptedResponder
-    from kshot.streams import history_blocks, text_blocks, turn_blocks
 
     if file == "-" and sys.stdin.isatty():
         print("Type texts, one a line; Ctrl-D ends.", file=sys.stderr)
     adapted = load_task(task, learner=learner)
+    asked = _asked(adapted, file, field)
     with prediction_writer(adapted, out, format, top=top) as write, warnings.catch_warnings():
         if isinstance(adapted, AdaptedResponder):
             warnings.simplefilter("ignore", HistoryCut)  # what is written says of each history how much of it was read
-            for histories in history_blocks(file):
-                write(histories, adapted.predict(histories))
-        elif adapted.reads_history:
-            for asked in turn_blocks(file, field=field):
-                texts = [each.text for each in asked]
-                write(texts, adapted.predict(texts, [each.history for each in asked]))
-        else:
-            for texts in text_blocks(file, field=field):
-                write(texts, adapted.predict(texts))
+        for given in asked:
+            write(given[0], adapted.predict(*given))
+
+
+def _asked(task: "Adapted", file: str, field: str | None) -> Iterator[tuple[Sequence[Any], ...]]:
+    """What a task is asked, block by block, as its `predict` takes it."""
+    from kshot.responder import AdaptedResponder
+    from kshot.streams import history_blocks, text_blocks, turn_blocks
+
+    if isinstance(task, AdaptedResponder):
+        return ((histories,) for histories in history_blocks(file))
+    if task.reads_history:
+        blocks = turn_blocks(file, field=field)
+        return (([each.text for each in block], [each.history for each in block]) for block in blocks)
+    return ((texts,) for texts in text_blocks(file, field=field))
 
 
 @app.command(rich_help_panel="Use it")
@@ -409,33 +426,15 @@ def data_check(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="A file of labelled texts or tagged sentences, or a folder of train, valid and test."
+            metavar="PATH", help="A file of what [b]kshot adapt[/b] takes, or a folder of train, valid and test."
         ),
     ],
 ) -> None:
     """Look for conflicting labels, repeated texts, small classes and leaks between parts; status 1 for an error."""
-    from kshot.data.catalogue import load_dataset
-    from kshot.data.readers import (
-        check,
-        check_splits,
-        is_tagged,
-        is_utterances,
-        read_examples,
-        read_tagged,
-        read_utterances,
-    )
+    from kshot.data.local import check_path
     from kshot.output import show_findings
 
-    if path.is_dir():
-        dataset = load_dataset(path)
-        examples = [*dataset.train, *dataset.valid, *dataset.test]
-        findings = [*check(examples, tasks=dataset.unit == "tasks"), *check_splits(dataset)]
-    else:
-        read: Callable[[Path], list[Any]] = (
-            read_utterances if is_utterances(path) else read_tagged if is_tagged(path) else read_examples
-        )
-        examples = read(path)
-        findings = check(examples)
+    examples, findings = check_path(path)
     show_findings(path, examples, findings)
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(1)

@@ -57,7 +57,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y: The label of each, (n_texts,).
 
         Raises:
-            KshotError: As `MetaLearner.adapt`.
+            KshotError: As `MetaLearner.adapt`, or if labels are of two kinds, or differ in white space alone.
         """
         texts, labels = _texts(X), column_or_1d(y, warn=True)
         names = check_labels(labels.tolist())
@@ -66,9 +66,16 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(np.array(labels.tolist()))
         if len({isinstance(label, str) for label in labels.tolist()}) > 1:
             raise KshotError("The labels are partly texts and partly numbers; make them all of one kind.")
-        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        classes, numbers = np.unique(labels, return_inverse=True)
         name_of = dict(zip(numbers.tolist(), names, strict=True))
-        ordered = [name_of[number] for number in range(len(self.classes_))]
+        ordered = [name_of[number] for number in range(len(classes))]
+        for place, name in enumerate(ordered):
+            if (first := ordered.index(name)) < place:
+                raise KshotError(
+                    f'The labels "{classes[first]}" and "{classes[place]}" are one class, since white space around a '
+                    "label does not count; write them alike."
+                )
+        self.classes_ = classes
         self.task_: AdaptedClassifier = self._learner().adapt(texts, names, classes=ordered)
         return self
 

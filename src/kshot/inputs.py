@@ -5,16 +5,19 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 from kshot.data.dialogue import SYSTEM, History, check_history
 from kshot.data.examples import INTENT, SLOT, Reply, SentencePair, TaggedExample, TextExample, Utterance, class_of
-from kshot.data.normal import normalise
+from kshot.data.files import shorten
+from kshot.data.normal import has_half_character, normalise
 from kshot.data.replies import replies_of
 from kshot.data.tags import OUTSIDE, first_problem
 from kshot.data.utterances import slots_of
 from kshot.errors import KshotError, did_you_mean, several
 from kshot.models.vocabulary import Vocabulary
+
+E = TypeVar("E")
 
 
 def check_texts(texts: Iterable[object], *, what: str = "text") -> list[str]:
@@ -37,20 +40,40 @@ def check_texts(texts: Iterable[object], *, what: str = "text") -> list[str]:
             raise KshotError(
                 f"{what.capitalize()} {number} is {_describe(text)}, not a text; turn it into a text or leave it out."
             )
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise KshotError(
-                f"{what.capitalize()} {number} has half a character (a lone surrogate); read it again as UTF-8."
-            )
+        _refuse_half(text, f"{what.capitalize()} {number}")
         found.append(str(text))
     return found
 
 
-def check_labels(labels: Iterable[object]) -> list[str]:
-    """Returns labels as strings: 3 and 3.0 give "3", True gives "true".
+def _refuse_half(text: str, what: str) -> None:
+    """Refuses half of a surrogate pair, which no file can hold."""
+    if has_half_character(text):
+        raise KshotError(f"{what} has half a character (a lone surrogate); read it again as UTF-8.")
+
+
+def check_made(examples: object, kind: type[E], needs: str) -> list[E]:
+    """Returns examples that bring their labels.
+
+    Args:
+        examples: What was given without labels.
+        kind: What they have to be.
+        needs: The sentence for all else.
 
     Raises:
-        KshotError: If it is one label and not several, or if one is missing (None, NaN), empty, or neither text nor
-            number.
+        KshotError: If they are something else.
+    """
+    given: list[Any] = list(examples) if isinstance(examples, Iterable) else [None]
+    if not all(isinstance(each, kind) for each in given):
+        raise KshotError(needs)
+    return given
+
+
+def check_labels(labels: Iterable[object]) -> list[str]:
+    """Returns labels as strings without white space around them: 3 and 3.0 give "3", True gives "true".
+
+    Raises:
+        KshotError: If it is one label and not several, or if one is missing (None, NaN), empty, neither text nor
+            number, or not a text of Unicode.
     """
     if isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable):
         raise KshotError('One label was given where a list of them is expected; write ["..."].')
@@ -92,7 +115,7 @@ def check_task(examples: Sequence[TextExample], classes: Sequence[str]) -> None:
         other = label_of.setdefault(example.text.strip(), example.label)
         if other != example.label:
             raise KshotError(
-                f'The text "{shorten(example.text)}" stands under two labels, "{other}" and "{example.label}"; '
+                f'The text "{_begins(example.text)}" stands under two labels, "{other}" and "{example.label}"; '
                 "leave it under one."
             )
 
@@ -106,7 +129,7 @@ def check_tagged(sentences: Iterable[object], tags: Iterable[object]) -> tuple[T
 
     Raises:
         KshotError: If there are not as many of the ones as of the others, in all or in a sentence, if a sentence or a
-            word is empty, or if tags are not BIO.
+            word is empty, or if tags are not BIO, or not texts of Unicode.
     """
     given, marks = _lists(sentences, "sentence", "words"), _lists(tags, "list of tags", "tags")
     if len(given) != len(marks):
@@ -117,7 +140,7 @@ def check_tagged(sentences: Iterable[object], tags: Iterable[object]) -> tuple[T
         raise KshotError("There are no sentences to learn from; give at least one with an entity.")
     found = []
     for number, (words, own) in enumerate(zip(given, marks, strict=True), 1):
-        checked, names = check_texts(words, what=f"sentence {number}, word"), [str(tag) for tag in own]
+        checked, names = check_texts(words, what=f"sentence {number}, word"), [str(tag).strip() for tag in own]
         if len(checked) != len(names):
             raise KshotError(
                 f"Sentence {number} has {len(checked)} words and {len(names)} tags; give one tag for each word."
@@ -126,10 +149,12 @@ def check_tagged(sentences: Iterable[object], tags: Iterable[object]) -> tuple[T
             raise KshotError(f"Sentence {number} has no words; fill it in or leave it out.")
         if blank := [place for place, word in enumerate(checked, 1) if not word.strip()]:
             raise KshotError(f"Sentence {number}, word {blank[0]} is empty; leave it out, with its tag.")
+        for place, name in enumerate(names, 1):
+            _refuse_half(name, f"Sentence {number}, the tag of word {place}")
         if problem := first_problem(names):
             place, why = problem
             raise KshotError(
-                f'Sentence {number}, word {place + 1} ("{shorten(checked[place])}"): the tag "{names[place]}" {why}; '
+                f'Sentence {number}, word {place + 1} ("{_begins(checked[place])}"): the tag "{names[place]}" {why}; '
                 "begin each entity with B- and its type."
             )
         found.append(TaggedExample(tuple(checked), tuple(names)))
@@ -236,6 +261,7 @@ def _utterance(text: str, frame: object, number: int) -> Utterance:
     intent = frame.get("intent")
     if not isinstance(intent, str) or not intent.strip():
         raise KshotError(f"Frame {number} has no intent; name what the text is for.")
+    _refuse_half(intent, f"The intent of frame {number}")
     slots = frame.get("slots", ())
     if not isinstance(slots, (list, tuple)):
         raise KshotError(
@@ -274,7 +300,7 @@ def check_histories(histories: Iterable[object] | None, n_texts: int) -> list[Hi
         raise KshotError(
             f"There are {several(n_texts, 'text')} and {len(given)} histories; give one history for each text."
         )
-    return [check_history(each, f"History {number}") for number, each in enumerate(given, 1)]  # type: ignore[arg-type]
+    return [check_history(each, f"History {number}") for number, each in enumerate(given, 1)]
 
 
 def check_utterance_task(examples: Sequence[Utterance], classes: Sequence[str]) -> None:
@@ -303,7 +329,7 @@ def check_utterance_task(examples: Sequence[Utterance], classes: Sequence[str]) 
         other = meaning.setdefault(tuple(normalise(text) for text in each.texts), each)
         if other.intent != each.intent:
             raise KshotError(
-                f'The turn "{shorten(each.text)}" has two intents after the same turns, "{other.intent}" and '
+                f'The turn "{_begins(each.text)}" has two intents after the same turns, "{other.intent}" and '
                 f'"{each.intent}"; leave it under one.'
             )
 
@@ -328,6 +354,9 @@ def check_dialogues(dialogues: Iterable[object], *, first: int = 0) -> tuple[Rep
             raise KshotError(
                 "Some of the dialogues are Replys and some are not; give dialogues alone, or Replys alone."
             )
+        for number, reply in enumerate(replies, 1):
+            for text in reply.texts:
+                _refuse_half(text, f"Reply {number}")
         return _numbered(replies, first)
     found: list[Reply] = []
     for number, each in enumerate(given, 1):
@@ -363,7 +392,7 @@ def check_length(text: str, vocabulary: Vocabulary, what: str) -> None:
     n_tokens = vocabulary.length(text)
     if n_tokens > vocabulary.max_length:
         raise KshotError(
-            f'{what}, "{shorten(text, 40)}", has {n_tokens} tokens, more than the {vocabulary.max_length} that the '
+            f'{what}, "{_begins(text, 40)}", has {n_tokens} tokens, more than the {vocabulary.max_length} that the '
             "learner reads at once; split it into sentences."
         )
 
@@ -397,17 +426,17 @@ def _lists(given: Iterable[object], what: str, of: str) -> list[Iterable[object]
     return found
 
 
-def shorten(text: str, limit: int = 60) -> str:
-    """The beginning of a long text, on one line."""
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def _begins(text: str, limit: int = 60) -> str:
+    """The beginning of a text, on one line."""
+    return shorten(" ".join(text.split()), limit)
 
 
 def _label(label: object, place: int) -> str:
     if isinstance(label, str):
         if not label.strip():
             raise KshotError(f"Label {place} is empty; name the class.")
-        return str(label)
+        _refuse_half(label, f"Label {place}")
+        return str(label).strip()
     if isinstance(label, bool) or type(label).__name__ == "bool":  # NumPy's, too
         return str(bool(label)).lower()
     if isinstance(label, Integral):
@@ -423,7 +452,7 @@ def _describe(value: object) -> str:
     if value is None:
         return "None"
     if isinstance(value, str):
-        return f'the text "{shorten(value)}"'
+        return f'the text "{_begins(value)}"'
     if isinstance(value, Real):
         return f"the number {value}"
     return f"a {type(value).__name__}"

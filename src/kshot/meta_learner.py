@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
 from kshot.adapted import Adapted, check_replaceable, learner_of, load_adapted, support_batch
-from kshot.artefact import MANIFEST, load_learner, save_learner
+from kshot.artefact import LEARNER_FILES, MANIFEST, load_learner, save_learner
 from kshot.calibration import ABOUT_KEY
 from kshot.classifier import AdaptedClassifier
-from kshot.errors import KshotError
+from kshot.errors import KshotError, did_you_mean
 from kshot.inputs import check_labels
 from kshot.left_out import left_out_score
 from kshot.meta.algorithms import build_learner
@@ -28,9 +28,6 @@ from kshot.tasks.kinds import build_task, describe_task
 from kshot.translator import AdaptedTranslator
 from kshot.understanding import AdaptedUnderstanding
 
-_FILES = (MANIFEST, "encoder.json", "tokenizer.json", "*.safetensors")
-
-
 ADAPTED: dict[str, type[Adapted]] = {
     "classification": AdaptedClassifier,
     "tagging": AdaptedTagger,
@@ -40,11 +37,18 @@ ADAPTED: dict[str, type[Adapted]] = {
 }
 """What a learner of each kind of task becomes when it has learned one."""
 
+PIPELINES = {
+    "classification": "text-classification",
+    "tagging": "token-classification",
+    "translation": "translation",
+    "understanding": "text-classification",
+    "responding": "text-generation",
+}
+"""The name that the Hub has for each kind of task."""
 
-class MetaLearner(
-    ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-learning"], pipeline_tag="text-classification"
-):
-    """Learns a classifier from a handful of examples.
+
+class MetaLearner(ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-learning"]):
+    """Learns a task from a handful of examples; what comes of it is one of `ADAPTED`.
 
     It is in evaluation mode and must not be trained any more; any number of tasks and threads may share it.
 
@@ -56,14 +60,21 @@ class MetaLearner(
     Attributes:
         learner: The module.
         about: What is known of its training.
-        home: The folder that it lies in; None if it was never saved.
     """
 
     def __init__(self, learner: Learner, about: Mapping[str, Any] | None = None, home: Path | None = None) -> None:
         self._hub_mixin_config = None  # all that rebuilds it is in its own files
         self.learner = learner.eval()
         self.about = dict(about or {})
-        self.home = home
+        self._lies_in(home)
+
+    def _lies_in(self, home: Path | None) -> None:
+        self._home, self._as_it_was = home, None if home is None else _stamp(home)
+
+    @property
+    def home(self) -> Path | None:
+        """The folder that it lies in; None if it was never saved, or is not there any more as it was."""
+        return None if self._home is None or _stamp(self._home) != self._as_it_was else self._home
 
     @property
     def classes_seen(self) -> tuple[str, ...]:
@@ -104,7 +115,7 @@ class MetaLearner(
                 `Reply`s, which bring their labels.
             labels: The class of each text, the tags of each sentence, in BIO, the translation of each text, or the
                 frame of each: `{"intent": ..., "slots": [{"slot", "start", "end"}], "history": [...]}`. Classes are
-                strings from here on: a number gives its digits.
+                strings from here on, without white space around them: a number gives its digits.
             classes: The classes in the order that columns of probabilities shall have; None for the order in which
                 they come.
 
@@ -133,6 +144,9 @@ class MetaLearner(
 
         Raises:
             KshotError: If there is no such algorithm, or as `adapt`.
+
+        Warns:
+            KshotNotice: If no example can be left out, since each alone shows its classes.
         """
         support, names = self._task_of(examples, labels, None)
         variants = {name: self.variant(algorithm=name) for name in algorithms}
@@ -238,7 +252,7 @@ class MetaLearner(
         Raises:
             KshotError: If the folder holds something else or cannot be written.
         """
-        self.home = self._write(Path(path).absolute())
+        self._lies_in(self._write(Path(path).absolute()))
 
     def _write(self, folder: Path) -> Path:
         check_replaceable(folder, "learner")
@@ -250,6 +264,12 @@ class MetaLearner(
     def _save_pretrained(self, save_directory: Path) -> None:
         self._write(save_directory.absolute())  # perhaps a folder that vanishes once it is uploaded
 
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The card of the Hub, with the name that it has for the kind of task."""
+        card = super().generate_model_card(*args, **kwargs)
+        card.data["pipeline_tag"] = PIPELINES[self.kind]
+        return card
+
     @classmethod
     def _from_pretrained(
         cls,
@@ -260,8 +280,14 @@ class MetaLearner(
         force_download: bool = False,
         local_files_only: bool = False,
         token: str | bool | None = None,
-        **_: Any,
+        **others: Any,
     ) -> "MetaLearner":
+        # Some that are None come from huggingface_hub itself, before 1.0: proxies, resume_download.
+        if given := [name for name, value in others.items() if value is not None]:
+            known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+            raise KshotError(
+                f'from_pretrained takes no "{given[0]}".{did_you_mean(given[0], known)} It takes: {", ".join(known)}.'
+            )
         if Path(model_id).is_dir():
             return load(model_id)
         folder = snapshot_download(
@@ -271,7 +297,7 @@ class MetaLearner(
             force_download=force_download,
             local_files_only=local_files_only,
             token=token,
-            allow_patterns=list(_FILES),
+            allow_patterns=list(LEARNER_FILES),
         )
         return load(folder)
 
@@ -283,6 +309,15 @@ class MetaLearner(
         core = self.learner
         moved = f", moves {len(core.moves)} tensors of the encoder" if core.moves else ""
         return f"<MetaLearner: {core.settings.name} over {type(core.encoder).__name__} ({core.encoder.dim}){moved}>"
+
+
+def _stamp(home: Path) -> tuple[int, int] | None:
+    """Tells whether the learner in a folder is still the one that was; None if it is gone."""
+    try:
+        found = (home / MANIFEST).stat()  # the last word of each saving
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def load(path: str | Path) -> MetaLearner:
@@ -327,9 +362,10 @@ _USUAL = {"classification": "prototypical", "tagging": "ridge", "understanding":
 """What is used over the frozen MiniLM where no learner is given; the best there without meta-training."""
 
 
-@lru_cache(maxsize=len(_USUAL))
 def default_learner(kind: str = "classification") -> MetaLearner:
     """A learner over MiniLM, frozen: what is used where no learner is given.
+
+    Its network is loaded once, and shared; where one of them was saved is its own affair.
 
     Args:
         kind: The kind of its tasks.
@@ -337,6 +373,12 @@ def default_learner(kind: str = "classification") -> MetaLearner:
     Raises:
         KshotError: If MiniLM is not on this machine.
     """
+    shared = _loaded_once(kind)
+    return MetaLearner(shared.learner, shared.about)
+
+
+@lru_cache(maxsize=len(_USUAL))
+def _loaded_once(kind: str) -> MetaLearner:
     if kind not in _USUAL:
         raise KshotError(
             f"MiniLM reads and does not write, so it learns no {kind}; give the run of a {kind} recipe, such as "

@@ -329,15 +329,10 @@ def _spread(examples: Sequence[E], n_shown: int) -> Sequence[E]:
 
 def show_findings(path: Path, examples: Sequence["Example"], findings: Sequence["Finding"]) -> None:
     """Says what may be wrong with data."""
-    from kshot.data.examples import TaggedExample, Utterance
+    from kshot.data.checks import size_of
 
     screen = console()
-    n_classes = len({label for example in examples for label in example.labels})
-    kinds_of = {type(example) for example in examples}
-    units, kinds = ("sentences", "types") if TaggedExample in kinds_of else ("texts", "classes")
-    if Utterance in kinds_of:
-        units, kinds = "turns", "intents and slots"
-    screen.print(f"{escape(str(path))}: {len(examples)} {units}, {n_classes} {kinds}")
+    screen.print(f"{escape(str(path))}: {size_of(examples)}")
     for finding in findings:
         screen.print(f"[{_STYLES[finding.severity]}]{finding.severity:<8}[/] {escape(finding.message)}")
     if not findings:

@@ -1,5 +1,6 @@
 """How predictions are written: a table or coloured text for people, JSON Lines and other forms for programs."""
 
+import io
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from rich.markup import escape
 from rich.text import Text
 
+from kshot.artefact import new_file
 from kshot.errors import KshotError
 from kshot.output import console, table
 
@@ -49,6 +51,7 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
         raise KshotError(f'--format cannot be "{form}" for this task; it takes {", ".join(kinds)}.')
     if out is None:
         form = form or ("table" if sys.stdout.isatty() else "jsonl")
+        _speak_utf8(form)
         try:
             yield kinds[form](sys.stdout)
         except BrokenPipeError:
@@ -57,15 +60,18 @@ def prediction_writer(task: "Adapted", out: Path | None, form: Form | None, *, t
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still in the buffer
             raise KshotError(f"The output could not be written ({error.strerror}).") from error
         return
-    draft = out.with_name(f".{out.name}.draft")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            yield kinds[form or "jsonl"](file)
-        draft.replace(out)
-    except OSError as error:
-        raise KshotError(f"{out} could not be written ({error.strerror}); choose another place.") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with new_file(out) as file:
+        yield kinds[form or "jsonl"](file)
+
+
+def _speak_utf8(form: Form) -> None:
+    """Lets the standard output take every text: programs read UTF-8, and a screen shows `?` for what it has not."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        return
+    if form == "table":
+        sys.stdout.reconfigure(errors="replace")
+    else:
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def presenter(task: "Adapted") -> Callable[[Any], Text]:

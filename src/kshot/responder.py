@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from kshot.data.dialogue import USER, History, HistoryCut, check_history
+from kshot.data.dialogue import USER, History, HistoryCut, check_history, cut_notice
 from kshot.data.examples import Reply, script_of
-from kshot.errors import KshotError, several
+from kshot.errors import KshotError
 from kshot.inputs import check_dialogues, check_length, check_written
 from kshot.meta.learner import Learner
 from kshot.tasks.responding import Responding
@@ -156,15 +156,8 @@ def _histories(given: Iterable[Any]) -> list[History]:
 
 
 def _warn_of_cut(histories: Sequence[History], read: Sequence[History]) -> None:
-    cut = [
-        number for number, (all_of_it, own) in enumerate(zip(histories, read, strict=True)) if len(own) < len(all_of_it)
-    ]
-    if cut:
-        first = cut[0]
-        more = f", and so are {several(len(cut) - 1, 'other')}" if len(cut) > 1 else ""
-        warnings.warn(
-            f"History {first + 1} has {several(len(histories[first]), 'turn')}, of which the newest {len(read[first])} "
-            f"are read{more}: what is older does not count.",
-            HistoryCut,
-            stacklevel=3,
-        )
+    """Warns of the first history that is read in part; each `Answered` says of its own how much was."""
+    for number, (history, own) in enumerate(zip(histories, read, strict=True), 1):
+        if len(own) < len(history):
+            warnings.warn(cut_notice(f"dialogue {number}", len(history), len(own)), HistoryCut, stacklevel=3)
+            return

@@ -24,6 +24,8 @@ SHRINKAGE = 5.0  # s
 QUANTILE = 0.95
 USUAL_THRESHOLD, USUAL_ROWS = 0.35, 10.0
 _LOOSENESS = 0.45
+_LEAST_TIGHTNESS = 0.05
+"""What a score is divided by is above zero, also where classes point in opposite directions."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def fit_scope(x: Tensor, y: Tensor, weight: Tensor, *, n_texts: int, n_classes: 
     own = (x[rows] * F.normalize(sums[y[rows]] - weighted[rows], dim=-1)).sum(dim=-1)
     counts = torch.bincount(y[rows], minlength=n_classes)
     total = own.new_zeros(n_classes).index_add_(0, y[rows], own)
-    tightness = ((total + SHRINKAGE * own.mean()) / (counts + SHRINKAGE)).clamp_min(0.05)
+    tightness = ((total + SHRINKAGE * own.mean()) / (counts + SHRINKAGE)).clamp_min(_LEAST_TIGHTNESS)
     similarity = x[rows] @ centres.T
     similarity[torch.arange(len(rows)), y[rows]] = own
     scores = 1 - (similarity / tightness).amax(dim=-1)
@@ -85,4 +87,4 @@ def _usual_tightness(centres: Tensor) -> float:
     """A guess for classes of one text: a little less than half of the way from the similarity of two classes to 1."""
     n = len(centres)
     between = float((centres @ centres.T).sum() - n) / (n * (n - 1))
-    return between + _LOOSENESS * (1 - between)
+    return max(between + _LOOSENESS * (1 - between), _LEAST_TIGHTNESS)

@@ -37,7 +37,7 @@ def text_blocks(source: str, *, field: str | None = None, stream: Bytes | None =
 
     Args:
         source: A file, or `-` for the standard input, which is JSONL if its first text begins with `{`, and plain text
-            otherwise.
+            otherwise; another form has to come as a file.
         field: The field with the text, for files with fields; None finds it.
         stream: What to read in the place of the standard input.
 
@@ -46,7 +46,7 @@ def text_blocks(source: str, *, field: str | None = None, stream: Bytes | None =
     """
 
     def of_line(line: str, where: str, number: int) -> list[str]:
-        return [_json_text(line, f"{where}, line {number}", field)]
+        return [_text(Path(where), _row(line, where, number), field)]
 
     if _comes(source):
         return _blocks(source, stream, str, of_line)
@@ -83,8 +83,7 @@ def turn_blocks(source: str, *, field: str | None = None, stream: Bytes | None =
     """
 
     def of_line(line: str, where: str, number: int) -> list[Asked]:
-        place = f"line {number}"
-        return _asked(Path(where), Row(place, _json_object(line, f"{where}, {place}")), field)
+        return _asked(Path(where), _row(line, where, number), field)
 
     if _comes(source):
         return _blocks(source, stream, lambda text: Asked(text, ()), of_line)
@@ -107,8 +106,7 @@ def history_blocks(source: str, *, stream: Bytes | None = None) -> Iterator[list
     """
 
     def of_line(line: str, where: str, number: int) -> list[History]:
-        place = f"line {number}"
-        return [_history(Path(where), Row(place, _json_object(line, f"{where}, {place}")))]
+        return [_history(Path(where), _row(line, where, number))]
 
     if _comes(source):
         return _blocks(source, stream, lambda text: (Turn(USER, text),), of_line)
@@ -122,8 +120,7 @@ def _history(path: Path, row: Row) -> History:
     """The turns so far in a row."""
     if TURNS_FIELD in row.fields:
         return tuple(each.turn for each in read_turns(path, row, TURNS_FIELD))
-    before = read_turns(path, row, HISTORY_FIELD) if HISTORY_FIELD in row.fields else []
-    return (*(each.turn for each in before), Turn(USER, text_of(path, row, "text").strip()))
+    return (*_before(path, row), Turn(USER, text_of(path, row, "text").strip()))
 
 
 def text_lines(stream: Bytes, where: str) -> Iterator[str]:
@@ -149,9 +146,19 @@ def _asked(path: Path, row: Row, field: str | None) -> list[Asked]:
             for number, each in enumerate(dialogue.turns)
             if each.turn.speaker == USER
         ]
-    history = read_turns(path, row, HISTORY_FIELD) if row.fields.get(HISTORY_FIELD) is not None else []
-    name = find_field(path, list(row.fields), field, TEXT_FIELDS, "text")
-    return [Asked(text_of(path, row, name), tuple(each.turn for each in history))]
+    return [Asked(_text(path, row, field), _before(path, row))]
+
+
+def _before(path: Path, row: Row) -> History:
+    """The turns before the text of a row."""
+    before = read_turns(path, row, HISTORY_FIELD) if row.fields.get(HISTORY_FIELD) is not None else []
+    return tuple(each.turn for each in before)
+
+
+def _text(path: Path, row: Row, field: str | None) -> str:
+    """The text of a row, of which no other need have the same fields."""
+    where = Path(f"{path}, {row.place}")
+    return text_of(path, row, find_field(where, list(row.fields), field, TEXT_FIELDS, "text"))
 
 
 def _comes(source: str) -> bool:
@@ -189,12 +196,21 @@ def _of_stream(
             number += 1
             text = _decode(line, where, number).strip()
             if text:
-                jsonl = text.startswith("{") if jsonl is None else jsonl
+                jsonl = _is_jsonl(text, where) if jsonl is None else jsonl
                 found += of_line(text, where, number) if jsonl else [of_text(text)]
         is_empty = is_empty and not found
         yield from _in_blocks(found)
     if is_empty:
         raise KshotError(f"{where} has no texts; give one a line.")
+
+
+def _is_jsonl(first: str, where: str) -> bool:
+    """Whether a stream that begins with a text is JSONL."""
+    if first.startswith("[") and (first == "[" or first[1:].lstrip().startswith("{")):
+        raise KshotError(
+            f"{where} begins with a list of JSON, which is read from a file alone; give its name, or an object a line."
+        )
+    return first.startswith("{")
 
 
 def _lines(stream: Bytes) -> Iterator[list[bytes]]:
@@ -220,24 +236,13 @@ def _decode(line: bytes, where: str, number: int) -> str:
         raise KshotError(f"{where}, line {number}: byte 0x{byte:02x} is not UTF-8; save it as UTF-8.") from error
 
 
-def _json_object(line: str, where: str) -> dict[str, object]:
+def _row(line: str, where: str, number: int) -> Row:
+    """A line of JSONL."""
+    place = f"line {number}"
     try:
-        row = json.loads(line)
+        fields = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise KshotError(f"{where}: this is not valid JSON ({error}); correct the line.") from error
-    if not isinstance(row, dict):
-        raise KshotError(f'{where}: this is not an object; write {{"text": ...}}.')
-    return row
-
-
-def _json_text(line: str, where: str, field: str | None) -> str:
-    row = _json_object(line, where)
-    names = (field,) if field is not None else TEXT_FIELDS
-    name = next((name for name in names if name in row), None)
-    if name is None:
-        known = ", ".join(f'"{key}"' for key in row) or "none"
-        wanted = " or ".join(f'"{each}"' for each in names)
-        raise KshotError(f"{where}: there is no field {wanted}; its fields are {known}; name one with --text.")
-    if not isinstance(row[name], str):
-        raise KshotError(f'{where}: the field "{name}" is not a text; write it in quotation marks.')
-    return str(row[name])
+        raise KshotError(f"{where}, {place}: this is not valid JSON ({error}); correct the line.") from error
+    if not isinstance(fields, dict):
+        raise KshotError(f'{where}, {place}: this is not an object; write {{"text": ...}}.')
+    return Row(place, fields)

@@ -12,8 +12,7 @@ from kshot.calibration import calibrate_sentences, prior_temperature
 from kshot.data.examples import TaggedExample
 from kshot.data.tags import spans_of, tags_of
 from kshot.data.words import split_words
-from kshot.errors import KshotError
-from kshot.inputs import check_known_types, check_tagged, check_tagged_task, check_texts
+from kshot.inputs import check_known_types, check_made, check_tagged, check_tagged_task, check_texts
 from kshot.meta.state import State
 from kshot.tasks.scores import span_scores
 from kshot.tasks.tagging import Tagging
@@ -76,11 +75,8 @@ class AdaptedTagger(Adapted):
     @classmethod
     def checked(cls, examples: Iterable[Any], labels: Iterable[object] | None) -> tuple[TaggedExample, ...]:
         if labels is None:
-            given = list(examples)
-            if not all(isinstance(each, TaggedExample) for each in given):
-                raise KshotError(
-                    "adapt needs tags: give adapt(sentences, tags), or adapt(examples) with TaggedExamples."
-                )
+            needs = "adapt needs tags: give adapt(sentences, tags), or adapt(examples) with TaggedExamples."
+            given = check_made(examples, TaggedExample, needs)
             examples, labels = [each.tokens for each in given], [each.tags for each in given]
         return check_tagged(examples, labels)
 

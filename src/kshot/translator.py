@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kshot.data.examples import SentencePair
-from kshot.errors import KshotError
-from kshot.inputs import check_length, check_pairs, check_written
+from kshot.inputs import check_length, check_made, check_pairs, check_written
 from kshot.meta.learner import Learner
 from kshot.tasks.translation import Translation
 from kshot.writer import AdaptedWriter
@@ -40,11 +39,8 @@ class AdaptedTranslator(AdaptedWriter):
     @classmethod
     def checked(cls, examples: Iterable[Any], labels: Iterable[object] | None) -> tuple[SentencePair, ...]:
         if labels is None:
-            given = list(examples)
-            if not all(isinstance(each, SentencePair) for each in given):
-                raise KshotError(
-                    "adapt needs translations: give adapt(sources, targets), or adapt(examples) with SentencePairs."
-                )
+            needs = "adapt needs translations: give adapt(sources, targets), or adapt(examples) with SentencePairs."
+            given = check_made(examples, SentencePair, needs)
             examples, labels = [each.source for each in given], [each.target for each in given]
         return check_pairs(examples, labels)
 

@@ -14,8 +14,7 @@ from kshot.data.dialogue import HistoryCut, Turn, cut_notice
 from kshot.data.examples import INTENT, SLOT, Utterance, names_of
 from kshot.data.tags import Span
 from kshot.data.words import split_words
-from kshot.errors import KshotError
-from kshot.inputs import check_histories, check_spoken, check_utterance_task, check_utterances
+from kshot.inputs import check_histories, check_made, check_spoken, check_utterance_task, check_utterances
 from kshot.meta.state import State
 from kshot.tasks.understanding import Understanding, frame_scores
 
@@ -92,9 +91,8 @@ class AdaptedUnderstanding(Adapted):
     def checked(cls, examples: Iterable[Any], labels: Iterable[object] | None) -> tuple[Utterance, ...]:
         if labels is not None:
             return check_utterances(examples, _as_objects(labels))
-        given = list(examples)
-        if not all(isinstance(each, Utterance) for each in given):
-            raise KshotError("adapt needs frames: give adapt(texts, frames), or adapt(examples) with Utterances.")
+        needs = "adapt needs frames: give adapt(texts, frames), or adapt(examples) with Utterances."
+        given = check_made(examples, Utterance, needs)
         rows = [_object_of(each) for each in given]
         return check_utterances([each.text for each in given], rows)
 

@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor
@@ -71,7 +72,7 @@ class AdaptedWriter(Adapted):
         """
         if beam is not None:
             whole_number(beam, "beam", 1)
-        if length_penalty is not None and not 0 <= length_penalty < math.inf:
+        if length_penalty is not None and not (isinstance(length_penalty, Real) and 0 <= length_penalty < math.inf):
             raise KshotError(f"length_penalty is {length_penalty!r} but has to be a number from 0.")
         core, task = self.learner.learner, self._task
         changes = {"beam": beam, "length_penalty": length_penalty}

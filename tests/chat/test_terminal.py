@@ -282,7 +282,7 @@ def test_a_session_of_responding(chat: Chat, tmp_path: Path) -> None:
     ]
     assert lines[-2:] == ['Took back the turn "mare".', "Forgot 4 turns; what was taught stays."]
     assert errors.startswith(
-        "Note: History 1 has 5 turns, of which the newest 3 are read: what is older does not count."
+        "Note: The history of dialogue 1 has 5 turns, of which the newest 3 are read; what is older does not count."
     )
     rows = [json.loads(line) for line in (tmp_path / "task" / "examples.jsonl").read_text().splitlines()]
     assert rows[-1] == {"history": [{"speaker": "user", "text": "mare"}], "text": "sea", "dialogue": "1"}

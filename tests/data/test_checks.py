@@ -1,8 +1,9 @@
 """The checks: each finding, word for word, and silence where all is well."""
 
-from kshot.data.checks import Finding, check, check_splits
-from kshot.data.dataset import TaggedDataset, TextDataset
-from kshot.data.examples import TaggedExample, TextExample
+from kshot.data.checks import Finding, check, check_splits, size_of
+from kshot.data.dataset import ReplyDataset, TaggedDataset, TextDataset
+from kshot.data.dialogue import SYSTEM, USER, Turn
+from kshot.data.examples import Reply, SentencePair, TaggedExample, TextExample, Utterance
 
 
 def pool(label: str, n: int = 10, task: str = "") -> list[TextExample]:
@@ -107,3 +108,43 @@ def test_parts_of_tagged_sentences() -> None:
     assert check_splits(TaggedDataset("data", train, train, tuple(tagged("b")), "examples"))[0] == Finding(
         "error", '1 type of test is not in train: "b".'
     )
+
+
+def test_pairs_that_repeat_or_have_several_targets() -> None:
+    pairs = [SentencePair(f"s {n}", f"t {n}") for n in range(4)]
+    assert check(pairs) == []
+    assert check(
+        [*pairs, SentencePair("S  0", "t 0"), SentencePair("s 1", "other"), SentencePair("x" * 5000, "y")]
+    ) == [
+        Finding("note", '1 source has more than one target: "s 1".'),
+        Finding("note", '1 pair occurs more than once but for case and space: "s 0" 2 times.'),
+        Finding(
+            "note", "1 text is longer than 4,000 characters (the longest 5,000): an encoder reads the beginning only."
+        ),
+    ]
+
+
+def reply(said: str, text: str, task: str = "anna") -> Reply:
+    return Reply((Turn(USER, said),), text, task)
+
+
+def test_replies_are_known_by_what_was_said_before() -> None:
+    assert check([reply("hi", "hello"), reply("bye", "hello"), reply("hi", "hello", "bert")]) == []
+    assert check([reply("hi", "hello"), reply("Hi", "hello ")]) == [
+        Finding("note", '1 reply to the same turns occurs more than once but for case and space: "hello " 2 times.')
+    ]
+    train, test = (reply("hi", "hello"), reply("why", "so")), (reply("HI", "hello", "bert"), reply("how", "so", "bert"))
+    assert check_splits(ReplyDataset("data", train, train[:0], test, "tasks")) == [
+        Finding("warning", 'The part "valid" is empty.'),
+        Finding("warning", '1 text is in both train and test, but for case and space: "hi hello".'),
+    ]
+
+
+def test_sizes_in_words() -> None:
+    assert size_of([TextExample("a", "b")]) == "1 text, 1 class"
+    assert size_of(pool("a") + pool("b")) == "20 texts, 2 classes"
+    assert size_of(tagged("a", 2)) == "2 sentences, 1 type"
+    assert size_of([Utterance("no", "NONE", (), (Turn(SYSTEM, "more?"),))]) == "1 turn, 1 intent or slot"
+    assert size_of([SentencePair("a", "b")] * 3) == "3 pairs"
+    assert size_of([reply("hi", "hello"), reply("hi", "hello", "bert")]) == "2 dialogues, 2 replies"
+    assert size_of([]) == "0 texts, 0 classes"

@@ -120,6 +120,10 @@ def test_a_history_may_be_given_in_several_ways() -> None:
         ),
         ([("user", " ")], "History 2, turn 1 has no text; fill it in or leave the turn out."),
         (
+            [("user", "hi"), ("system", "half \ud83d")],
+            "History 2, turn 2 has half a character (a lone surrogate); read it again as UTF-8.",
+        ),
+        (
             [("user", "hi"), ("bot", "hello")],
             'History 2, turn 2: the speaker is "bot", but has to be one of user, system, partner, self.',
         ),

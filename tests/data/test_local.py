@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kshot.data.catalogue import load_dataset
+from kshot.data.checks import size_of
 from kshot.data.dataset import Dataset, TaggedDataset
+from kshot.data.local import check_path
 from kshot.errors import KshotError
 
 one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -75,6 +77,41 @@ def test_a_folder_has_a_file_for_each_part(tmp_path: Path) -> None:
     assert (parts(dataset), dataset.unit, dataset.name) == (["ab", "cd", "ef"], "classes", tmp_path.name)
     (tmp_path / "dev.jsonl").unlink()
     assert load_dataset(tmp_path).valid == ()
+
+
+def test_rows_of_a_folder_may_have_a_part_of_their_own(tmp_path: Path) -> None:
+    pairs = [
+        {"source": f"{task} {part} {n}", "target": f"{task} {part} {n}!", "task": task, "part": part}
+        for task in ("ron-eng", "ces-eng")
+        for part in ("train", "val", "Test")
+        for n in range(4)
+    ]
+    write(tmp_path / "train.jsonl", [{"source": f"a {n}", "target": f"b {n}", "task": "deu-eng"} for n in range(9)])
+    write(tmp_path / "valid.jsonl", [pair for pair in pairs if pair["task"] == "ron-eng"])
+    write(tmp_path / "test.jsonl", [pair for pair in pairs if pair["task"] == "ces-eng"])
+    dataset = load_dataset(tmp_path)
+    assert (dataset.unit, [len(each) for each in (dataset.train, dataset.valid, dataset.test)]) == (
+        "tasks",
+        [9, 12, 12],
+    )
+    assert {each.part for each in dataset.train} == {"train"}
+    for part, query in (("valid", "valid"), ("test", "test")):
+        episode = dataset.sampler(part, way="all", shot=4, query="all", seed=0, n_episodes=1)[0]
+        assert ({each.part for each in episode.support}, {each.part for each in episode.query}) == ({"train"}, {query})
+        assert len(episode.query) == 4
+    assert dataset.pools("train")[1] is None
+    write(tmp_path / "test.jsonl", [{**pair, "part": "tests"} for pair in pairs[12:]])
+    with pytest.raises(KshotError) as caught:
+        load_dataset(tmp_path)
+    assert str(caught.value) == (
+        f'{tmp_path / "test.jsonl"}: the part of a row is "tests", but has to be train, valid or test in every row or '
+        'be missing in all. Did you mean "test"?'
+    )
+    write(tmp_path / "test.jsonl", [*pairs[12:], {**pairs[12], "part": ""}])
+    with pytest.raises(
+        KshotError, match=r"test\.jsonl: the part of a row is empty, but has to be train, valid or test"
+    ):
+        load_dataset(tmp_path)
 
 
 def test_tasks_are_found_and_split_whole(tmp_path: Path) -> None:
@@ -214,3 +251,49 @@ def test_errors_of_tagged_sentences(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{tmp_path} has tagged sentences in train.jsonl and none in test.jsonl; tag that one, too, or take it away."
     )
+
+
+def messages(path: Path) -> list[str]:
+    return [f"{found.severity}: {found.message}" for found in check_path(path)[1]]
+
+
+def test_a_file_that_says_its_parts_is_checked_as_a_folder_is(tmp_path: Path) -> None:
+    rows = classes("ab", 10)
+    leak = [rows[0], *({**row, "text": f"new {row['text']}"} for row in rows)]
+    for part, own in (("train", rows), ("test", leak)):
+        write(tmp_path / f"{part}.jsonl", own)
+    folder = messages(tmp_path)
+    assert folder == [
+        'warning: The part "valid" is empty.',
+        'warning: 1 text is in both train and test, but for case and space: "a 0".',
+        'note: 1 text occurs more than once but for case and space: " a 0" 2 times.',
+    ]
+    for file in tmp_path.iterdir():
+        file.unlink()
+    parted = [*({**row, "part": "train"} for row in rows), *({**row, "split": "x", "part": "test"} for row in leak)]
+    path = write(tmp_path / "mine.jsonl", parted)
+    assert messages(path) == folder
+    assert messages(write(path, rows)) == []
+    shared = [
+        {**row, "task": row["label"] + "bc"[n % 2], "part": ("train", "test")[n < 3]} for n, row in enumerate(rows)
+    ]
+    assert any("error: 2 tasks are in both train and test" in each for each in messages(write(path, shared)))
+
+
+def test_everything_that_can_be_learned_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    turns = [{"speaker": "user", "text": "hi"}, {"speaker": "system", "text": "hello"}]
+    for rows, size in (
+        ([{"source": "a", "target": "b"}] * 2, "2 pairs"),
+        ([{"turns": turns}] * 2, "2 dialogues, 2 replies"),
+        ([{"history": turns[:1], "text": "hello"}] * 2, "2 dialogues, 2 replies"),
+        ([{"turns": [{**turns[0], "intent": "greet"}]}] * 2, "2 turns, 1 intent or slot"),
+        (sentences("a", 2), "2 sentences, 1 type"),
+    ):
+        tagged(path, rows)
+        examples, findings = check_path(path)
+        assert size_of(examples) == size
+        assert any("occur" in found.message for found in findings) == (size != "2 sentences, 1 type")
+    tagged(path, [{"source": "a", "target": "b"}, {"source": " ", "target": "b"}])
+    with pytest.raises(KshotError, match='line 2: the field "source" is empty; fill it in or take the row out'):
+        check_path(path)

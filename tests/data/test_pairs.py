@@ -122,7 +122,7 @@ def test_what_holds_something_else(tmp_path: Path, name: str, content: str) -> N
             "a.csv",
             "text,label\na,b\n",
             "{path} has no field for the source that kshot knows (source, src); its fields are "
-            '"text", "label"; rename one, or say which it is with source=...',
+            '"text", "label"; rename one, or say which it is with source=... or --text of kshot adapt.',
         ),
         (
             "a.tsv",
@@ -310,6 +310,13 @@ def test_counts_that_cannot_be_used() -> None:
     )
     assert refused(pairs(9), shot=0) == 'shot is 0 but has to be a whole number from 1, a range (low, high) or "all".'
     assert refused(pairs(9), seed=-1) == "seed is -1 but has to be a whole number from 0."
+
+
+def test_a_query_is_smaller_where_the_support_leaves_less_and_never_empty() -> None:
+    shared = [*(SentencePair(f"s{i}", "t", "x") for i in range(3)), SentencePair("s3", "other", "x")]
+    for episode in sampler(shared, shot=2, query=2, n_episodes=20):  # half of the supports leave nothing
+        assert len(episode.query) == 1
+        assert {each.texts[1] for each in episode.support}.isdisjoint(each.texts[1] for each in episode.query)
 
 
 def test_too_few_pairs_are_refused_or_left_out() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kshot.data.catalogue import load_dataset
 from kshot.data.examples import TextExample
 from kshot.data.readers import read_examples, read_hf, read_texts
 from kshot.errors import KshotError
@@ -135,7 +136,8 @@ GOOD = '{"text": "x", "label": "a"}\n'
             "data.jsonl",
             '{"body": "x", "Kind": "a"}',
             ' has no field for the text that kshot knows (text, sentence, utterance, query); its fields are "body", '
-            '"Kind"; rename one, or say which it is with text=...',
+            '"Kind"; rename one, or say which it is with text=... or --text of kshot '
+            "adapt and predict.",
         ),
         (
             "data.csv",
@@ -146,7 +148,8 @@ GOOD = '{"text": "x", "label": "a"}\n'
             "data.csv",
             "I lost my card,card_lost\nWhere is it,where\n",
             " has no field for the text that kshot knows (text, sentence, utterance, query); its fields are "
-            '"I lost my card", "card_lost"; rename one, or say which it is with text=...',
+            '"I lost my card", "card_lost"; rename one, or say which it is with text=... or --text of kshot '
+            "adapt and predict.",
         ),
         (
             "data.jsonl",
@@ -172,6 +175,16 @@ GOOD = '{"text": "x", "label": "a"}\n'
             "data.jsonl",
             '{"text": "x", "label": ""}',
             ', line 1: the field "label" is empty; fill it in or take the row out.',
+        ),
+        (
+            "data.jsonl",
+            GOOD + '{"text": "x", "label": NaN}',
+            ', line 2: the field "label" is NaN, which names nothing; fill it in or take the row out.',
+        ),
+        (
+            "data.json",
+            '[{"text": "x", "label": -Infinity}]',
+            ', item 1: the field "label" is -Infinity, which names nothing; fill it in or take the row out.',
         ),
         (
             "data.jsonl",
@@ -261,11 +274,16 @@ def test_errors_about_the_file_itself(tmp_path: Path) -> None:
     assert str(caught.value) == f'There is no file {missing}; check the path. Did you mean "train.jsonl"?'
     with pytest.raises(KshotError) as caught:
         read_examples(tmp_path)
-    assert str(
-        caught.value
-    ) == f'{tmp_path} has the suffix "", which kshot does not read; use one of .jsonl, .json, ' + (
-        ".csv, .tsv (or any of them with .gz)."
-    )
+    assert str(caught.value) == f"{tmp_path} is a folder, not a file; name a file in it."
+    with pytest.raises(KshotError) as caught:
+        read_examples(tmp_path / "train")
+    assert str(caught.value) == f'There is no file {tmp_path / "train"}; check the path. Did you mean "train.jsonl"?'
+    long = tmp_path / ("x" * 300)
+    for name in (long, long / "train.csv", tmp_path / f"{long.name}.jsonl"):
+        for read in (read_examples, load_dataset):
+            with pytest.raises(KshotError) as caught:
+                read(name)
+            assert str(caught.value) == f'The name "{"x" * 40}…" is too long for a file.'
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(KshotError, match=r"folder\.jsonl is a folder, not a file; name a file in it\."):
         read_examples(tmp_path / "folder.jsonl")

@@ -125,6 +125,12 @@ def test_rare_types_are_refused_or_left_out() -> None:
         'The type "c" has 1 mention but needs 2 (shot 1, query 1); add sentences, lower them, or leave small types '
         "out with skip_small."
     )
+    with pytest.raises(KshotError) as caught:
+        sampler(sentences(*("ab" * 4)), query=2, query_examples=sentences(*"aab", first=50))
+    assert str(caught.value) == (
+        'The type "b" has 1 mention for the query but needs 2 (shot 1, query 2); add sentences, lower them, or leave '
+        "small types out with skip_small."
+    )
     left = sampler(made, skip_small=True)
     assert (left.classes, left.skipped) == (("a", "b"), ("c",))
     with pytest.raises(KshotError) as caught:

@@ -116,6 +116,17 @@ def test_columns_with_headings_and_comments(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["data.conll", "data.tsv"])
+def test_a_sentence_may_begin_with_the_token_of_a_comment(tmp_path: Path, name: str) -> None:
+    content = "# NN I-NP O\nNew NNP B-NP B-LOC\n\n# text = I O\n# 3 O\nYork NNP B-NP B-LOC\n\n# NN I-NP O\n"
+    assert [each.tokens for each in read_tagged(write(tmp_path / name, content))] == [("#", "New"), ("York",), ("#",)]
+
+
+def test_a_new_document_ends_a_sentence(tmp_path: Path) -> None:
+    content = "a DT B-X\n-DOCSTART- -X- O\nc DT O\n-DOCSTART- -X- O\n\nd DT O"
+    assert [each.tokens for each in read_tagged(write(tmp_path / "data.conll", content))] == [("a",), ("c",), ("d",)]
+
+
 def test_domains_and_parts(tmp_path: Path) -> None:
     path = write(tmp_path / "data.jsonl", row(["x"], ["B-A"], domain="law", split="train", id=4))
     assert read_tagged(path) == [TaggedExample(("x",), ("B-A",), "law", "train")]

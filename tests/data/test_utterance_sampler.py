@@ -82,6 +82,38 @@ def test_all_turns_of_one_pool_are_judged_by_another() -> None:
     assert drawn.classes == ("intent:ask", "intent:tell", "slot:a", "slot:r", "slot:s", "slot:t")
 
 
+@pytest.mark.parametrize("shot", [2, "all"])
+def test_what_a_support_may_take_of_the_other_pool_is_not_counted_for_the_query(shot: int | str) -> None:
+    rows = [each for each in pool() if each.task == "d"]
+    asked = [*rows[:2], *rows[12:14], *(turn(5000 + k, "ask") for k in range(5))]
+    for episode in sampler(rows, shot=shot, query=5, query_examples=asked):
+        assert len(episode.query) == 5
+    with pytest.raises(KshotError) as error:
+        sampler(rows, shot=shot, query=6, query_examples=asked)
+    assert str(error.value) == (
+        'The query of the domain "d" can have 5 different turns that the support leaves, but needs 6 (query 6); lower '
+        "it or add turns."
+    )
+    with pytest.raises(KshotError, match="can have 0 different turns that the support leaves, but needs 1"):
+        sampler(rows, shot=shot, query="all", query_examples=asked[:4])
+
+
+def test_a_turn_under_two_intents_is_left_out() -> None:
+    hello = [Utterance("Hello", "ask", (), (), "d"), Utterance("hello ", "tell", (), (), "d")]
+    rows = [*hello, *(turn(k, ("ask", "tell")[k % 2]) for k in range(8))]
+    for episode in sampler(rows, shot=3, query="all"):
+        assert (len(episode.support), len(episode.query)) == (6, 2)
+        assert all("ello" not in each.text for each in (*episode.support, *episode.query))
+    (episode,) = sampler(rows[1:], shot="all", query="all", query_examples=[hello[0], turn(50, "ask")], n_episodes=1)
+    assert (len(episode.support), [each.text for each in episode.query]) == (8, ["t50"])
+    with pytest.raises(KshotError) as error:
+        sampler(rows, shot=5)
+    assert str(error.value) == (
+        'The intent "ask" of the domain "d" has 4 different turns that no other intent has but needs 5 (shot 5); add '
+        "turns, lower shot, or leave small intents out with skip_small."
+    )
+
+
 def test_small_intents_and_domains_can_be_left_out() -> None:
     rows = [*pool(), turn(1000, "rare"), turn(1001, "ask", domain="small")]
     drawn = sampler(rows, skip_small=True)

@@ -67,10 +67,25 @@ def test_white_space_at_the_ends_of_a_slot_does_not_count(tmp_path: Path) -> Non
     assert only.spans == (Span(11, 21, "time"),)
 
 
+@pytest.mark.parametrize("other", [ROW, {"text": "No.", "intent": "NONE", "history": SAID}])
+@pytest.mark.parametrize("name", ["turns.jsonl", "turns.json"])
+def test_any_row_tells_what_a_file_is(tmp_path: Path, name: str, other: dict[str, object]) -> None:
+    rows: list[object] = [{"text": f"hi {n}", "intent": "greet"} for n in range(4)]
+    for order in ([*rows, other], [other, *rows]):
+        path = tmp_path / name
+        write(tmp_path, *order, name=name) if name == "turns.jsonl" else path.write_text(json.dumps(order))
+        assert is_utterances(path)
+        assert len(read_utterances(path)) == 5
+    talk = {"turns": [SAID[1], {"speaker": "user", **ROW}]}
+    assert is_utterances(write(tmp_path, {"turns": SAID}, talk))
+
+
 def test_other_files_are_not_utterances(tmp_path: Path) -> None:
     assert not is_utterances(write(tmp_path, {"text": "hi", "intent": "greet"}, name="texts.jsonl"))
     assert not is_utterances(write(tmp_path, {"turns": SAID}, name="talk.jsonl"))
     assert not is_utterances(tmp_path / "texts.csv")
+    assert not is_utterances(write(tmp_path, {"text": 'say "slots"', "label": "a"}, {"text": "b", "label": "b"}))
+    assert not is_utterances(write(tmp_path, {"history": SAID, "text": "Done."}))
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,21 @@ def test_an_unknown_algorithm() -> None:
         ),
         (
             "maml",
+            {"inner": {"rate": -1}},
+            'The setting "rate" of maml\'s inner loop cannot be -1: Input should be greater than or equal to 0.',
+        ),
+        (
+            "anchored",
+            {"head": {"momentum": 1.0}},
+            'The setting "momentum" of anchored\'s head cannot be 1.0: Input should be less than 1.',
+        ),
+        (
+            "linear-probe",
+            {"head": {"max_iter": 0}},
+            'The setting "max_iter" of linear-probe\'s head cannot be 0: Input should be greater than or equal to 1.',
+        ),
+        (
+            "maml",
             {"inner": {"optimiser": "adam"}},
             'maml\'s inner loop cannot be differentiated twice through adam; set order to 1, or optimiser to "sgd".',
         ),

@@ -151,6 +151,16 @@ def test_steps_beyond_the_last_learned_rate_use_it() -> None:
         torch.testing.assert_close(ours[name], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_learned_rates_where_only_the_finished_learner_takes_steps() -> None:
+    learned = learner("maml++", scratch("cnn"), inner={"steps": 0, "test_steps": 2})
+    fixed = learner("maml", scratch("cnn"), inner={"steps": 2})
+    drawn = pair(learned, episode())
+    assert learned([drawn]).isfinite()
+    state, expected = learned.adapt(drawn[0]), fixed.adapt(drawn[0])
+    for name, tensor in expected.items():
+        torch.testing.assert_close(state[name], tensor, msg=name)
+
+
 def test_a_rate_for_each_element() -> None:
     made = learner("meta-sgd", scratch("cnn"), inner={"steps": 1})
     still = learner("meta-sgd", scratch("cnn"), inner={"steps": 1})

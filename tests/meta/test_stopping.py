@@ -25,21 +25,21 @@ def support_of(made: Learner, shot: int = 8) -> Batch:
     return pair(made, translation_episode(shot=shot))[0]
 
 
-def classifier(algorithm: str, **inner: Any) -> Learner:
+def classifier(algorithm: str, *, class_names: bool = True, **inner: Any) -> Learner:
     settings = {"steps": 1, "test_steps": N_STEPS, "look_every": 1, "patience": 100, "hold_out": 0.3, **inner}
-    return learner(algorithm, scratch("cnn").double(), inner=settings).double()
+    return learner(algorithm, scratch("cnn").double(), class_names=class_names, inner=settings).double()
 
 
 def states(algorithm: str, support: Batch, **inner: Any) -> list[State]:
     """What as many steps make of the pairs that are learned from, each number of steps by itself."""
-    learned_from, _ = hold_out(support, 0.3)
+    learned_from, _ = hold_out(support, 0.3, open=True)
     return [
         make(algorithm, **inner, hold_out=0.0, test_steps=n_steps).adapt(learned_from) for n_steps in range(N_STEPS + 1)
     ]
 
 
 def losses(made: Learner, found: list[State], support: Batch) -> list[float]:
-    _, held_out = hold_out(support, 0.3)
+    _, held_out = hold_out(support, 0.3, open=made.task.open)
     with torch.no_grad():
         return [float(made._loss(state, held_out)) for state in found]
 
@@ -173,6 +173,13 @@ def test_nothing_is_held_out_of_one_pair_or_for_no_steps() -> None:
             assert torch.equal(start[f"encoder.{name}"], tensor)
 
 
+def test_no_class_loses_its_only_text() -> None:
+    made, whole = (classifier("protomaml", class_names=False, rate=0.01, hold_out=share) for share in (0.2, 0.0))
+    support = pair(made, episode(shots=(1, 1, 1)))[0]
+    assert same(made.adapt(support), whole.adapt(support))
+    assert bool((made.adapt(support)["head.label.weight"].norm(dim=-1) > 0.1).all())
+
+
 def test_training_learns_from_all_of_the_support() -> None:
     held, whole = make("first-order-maml"), make("first-order-maml", hold_out=0.0)
     drawn = pair(held, translation_episode())
@@ -222,4 +229,4 @@ def test_neighbours_of_the_vectors_that_steps_end_with(hold_out: float) -> None:
 
 
 def hold_out_of(support: Batch, share: float) -> Batch:
-    return hold_out(support, share)[0] if share else support
+    return hold_out(support, share, open=True)[0] if share else support

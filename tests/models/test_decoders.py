@@ -211,3 +211,15 @@ def test_a_head_that_stays_while_the_source_side_moves() -> None:
     moved = {name for name, tensor in state.items() if not torch.equal(tensor, before[name])}
     assert moved
     assert all(name.startswith("encoder.source.") for name in moved)
+
+
+def test_the_last_layers_are_those_of_each_stack() -> None:
+    vocabulary = network_of("transformer").vocabulary
+    source = SOURCES["transformer"].model_copy(update={"n_layers": 4})
+    network = EncoderDecoder(EncoderDecoderSettings(source=source, n_layers=2, n_heads=2), vocabulary)
+    for word, stacks in (
+        ("top:1", ("source.layers.3.", "decoder.layers.1.")),
+        ("top:3", ("source.layers.1.", "source.layers.2.", "source.layers.3.", "decoder.layers.")),
+    ):
+        names = [name for name, _ in network.named_parameters()]
+        assert select(network, word) == tuple(name for name in names if name.startswith(stacks))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 from contract import HAS_MINILM
@@ -170,6 +171,8 @@ def test_a_model_that_is_nowhere() -> None:
 def test_a_name_that_cannot_be_one() -> None:
     with pytest.raises(KshotError, match="is neither a local folder nor in the Hub's cache"):
         resolve("../not//a/model")
+    with pytest.raises(KshotError, match=r'The name "x{40}…" is too long for a file\.'):
+        resolve("x" * 300)
 
 
 @needs_minilm
@@ -207,6 +210,24 @@ def test_more_tokens_than_positions(tiny_bert: Path) -> None:
     with pytest.raises(KshotError) as caught:
         bert(tiny_bert, max_length=64)
     assert str(caught.value) == f'max_length 64 is more than the 32 positions of "{tiny_bert}".'
+
+
+@pytest.mark.parametrize(("name", "n_positions"), [("Roberta", 18), ("XLMRoberta", 18), ("MPNet", 18), ("Electra", 20)])
+def test_positions_that_are_never_used_do_not_count(
+    name: str, n_positions: int, tiny_bert: Path, tmp_path: Path
+) -> None:
+    shape = json.loads((tiny_bert / "config.json").read_text())
+    sizes = {key: shape[key] for key in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")}
+    config = getattr(transformers, f"{name}Config")(**sizes, max_position_embeddings=20, pad_token_id=1)
+    getattr(transformers, f"{name}Model")(config).save_pretrained(tmp_path)
+    shutil.copy(tiny_bert / "tokenizer.json", tmp_path)
+    network = bert(tmp_path, max_length=n_positions)
+    assert encode(network, network.vocabulary.encode(["lamp " * 50])).isfinite().all()
+    with pytest.raises(KshotError) as caught:
+        bert(tmp_path, max_length=n_positions + 1)
+    assert str(caught.value) == (
+        f'max_length {n_positions + 1} is more than the {n_positions} positions of "{tmp_path}".'
+    )
 
 
 # -- starting from a pretrained model's token embeddings -------------------------------------------------------------

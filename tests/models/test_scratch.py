@@ -10,6 +10,7 @@ from kshot.errors import KshotError
 from kshot.models.encoder import pad
 from kshot.models.scratch import CNN, LSTM, Transformer, TransformerSettings, mean_pool
 from kshot.models.vocabulary import Vocabulary
+from kshot.run.config import parse_recipe
 from toy import SCRATCH, corpus, scratch
 
 TEXTS = ["the lamp is on", "song", "please book a table for my guests now", "rain"]
@@ -169,3 +170,36 @@ def test_no_weight_is_extreme_at_the_start() -> None:
         for tensor in scratch(kind).parameters():
             assert tensor.isfinite().all()
             assert tensor.abs().max() < 10 / math.sqrt(2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "message"),
+    [
+        ("bag", "embedding_dim", -3, "Input should be greater than or equal to 1"),
+        ("bag", "vocabulary_size", 0, "Input should be greater than or equal to 1"),
+        ("bag", "dropout", 1.5, "Input should be less than 1"),
+        ("bag", "dropout", -0.1, "Input should be greater than or equal to 0"),
+        ("cnn", "embedding_dim", 0, "Input should be greater than or equal to 1"),
+        ("cnn", "n_filters", 0, "Input should be greater than or equal to 1"),
+        ("cnn", "widths", [], "Tuple should have at least 1 item after validation, not 0"),
+        ("cnn", "widths.0", 0, "Input should be greater than or equal to 1"),
+        ("lstm", "hidden_dim", 0, "Input should be greater than or equal to 1"),
+        ("lstm", "max_length", -5, "Input should be greater than or equal to 1"),
+        ("transformer", "model_dim", 0, "Input should be greater than or equal to 1"),
+        ("transformer", "n_heads", 0, "Input should be greater than or equal to 1"),
+        ("transformer", "n_layers", -1, "Input should be greater than or equal to 1"),
+        ("pretrained", "max_length", 0, "Input should be greater than or equal to 1"),
+        ("pretrained", "lora_rank", -1, "Input should be greater than or equal to 0"),
+        ("pretrained", "dropout", 1.0, "Input should be less than 1"),
+        ("pretrained-causal", "max_length", 0, "Input should be greater than or equal to 1"),
+        ("pretrained-seq2seq", "lora_rank", -1, "Input should be greater than or equal to 0"),
+    ],
+)
+def test_a_setting_that_no_encoder_can_have_is_one_sentence(kind: str, key: str, value: object, message: str) -> None:
+    name, _, place = key.partition(".")
+    encoder = {"kind": kind, "model": "m", name: [value] if place else value}
+    if "pretrained" not in kind:
+        del encoder["model"]
+    with pytest.raises(KshotError) as caught:
+        parse_recipe({"encoder": encoder}, "mine.toml")
+    assert str(caught.value) == f'mine.toml: "encoder.{key}" cannot be {value!r}: {message}.'

@@ -82,6 +82,15 @@ def test_every_encoder_from_scratch_reads_characters(kind: str) -> None:
     assert together.shape[1] == network.dim
 
 
+@pytest.mark.parametrize("kind", ["bag", "transformer"])
+def test_a_long_word_counts_as_much_as_a_short_one(kind: str) -> None:
+    network = scratch(kind, tokens="characters", max_length=48, n_character_filters=5)
+    ids, mask = pad(network.vocabulary.encode(["a lamplighter", "glow"]), network.vocabulary.pad_id)
+    states = network(ids, mask)
+    wanted = torch.stack([(states[0, 0] + states[0, 2]) / 2, states[1, 0]])  # "a" and its one character come first
+    torch.testing.assert_close(network.pooled(ids, mask), wanted)
+
+
 def test_unknown_words_differ_by_their_spelling() -> None:
     network = scratch("spelled")
     windows = network.vocabulary.encode_words([("zyx", "glow"), ("qqq", "glow"), ("zyx", "glow")])

@@ -43,6 +43,28 @@ def test_a_half_written_one_does_not_count(tmp_path: Path) -> None:
     assert found.progress.step == 2
 
 
+def test_what_is_no_checkpoint_stays_and_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "step-000002-the-best-so-far").mkdir()
+    (tmp_path / ".step-000001-abc").mkdir()
+    save_checkpoint(checkpoint(1), tmp_path)
+    save_checkpoint(checkpoint(2), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".DS_Store", "step-000002-the-best-so-far", "step-000002"}
+    found = load_checkpoint(tmp_path)
+    assert found is not None
+    assert found.progress.step == 2
+
+
+def test_the_millionth_step_comes_after_those_before_it(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    save_checkpoint(checkpoint(999_999), tmp_path / "other")
+    save_checkpoint(checkpoint(1_000_000), tmp_path)
+    (tmp_path / "other" / "step-999999").rename(tmp_path / "step-999999")  # as if killed before it went
+    found = load_checkpoint(tmp_path)
+    assert found is not None
+    assert found.progress.step == 1_000_000
+
+
 def test_a_damaged_one_says_so(tmp_path: Path) -> None:
     save_checkpoint(checkpoint(2), tmp_path)
     path = tmp_path / "step-000002" / "progress.json"

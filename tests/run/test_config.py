@@ -45,6 +45,22 @@ def test_a_whole_section_may_be_new(tmp_path: Path) -> None:
             "minilm-hwu64: \"training.steps\" cannot be 'many': "
             "Input should be a valid integer, unable to parse string as an integer.",
         ),
+        (
+            "training.learning_rate=-1",
+            'minilm-hwu64: "training.learning_rate" cannot be -1: Input should be greater than or equal to 0.',
+        ),
+        (
+            "training.average=[]",
+            'minilm-hwu64: "training.average" cannot be []: Tuple should have at least 1 item after validation, not 0.',
+        ),
+        (
+            "training.average=[0.5, 1.5]",
+            'minilm-hwu64: "training.average.1" cannot be 1.5: Input should be less than or equal to 1.',
+        ),
+        (
+            "seed=99999999999999",
+            'minilm-hwu64: "seed" cannot be 99999999999999: Input should be less than 4294967296.',
+        ),
         ("steps", '"steps" is not a change of a recipe; write section.key=value, such as training.steps=100.'),
         ("title.x=1", '"title" in "title.x=1" is a value, not a section of the recipe.'),
     ],
@@ -70,6 +86,16 @@ def test_a_file_that_is_not_toml_says_where(tmp_path: Path) -> None:
     with pytest.raises(KshotError) as refusal:
         load_recipe(str(path))
     assert str(refusal.value) == f"{path} is not valid TOML: Invalid value (at line 1, column 9)."
+
+
+def test_a_file_is_utf8_with_or_without_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('title = "caffè"\n', encoding="utf-8-sig")
+    assert load_recipe(str(path)).title == "caffè"
+    path.write_text('\ntitle = "caffè"\n', encoding="latin-1")
+    with pytest.raises(KshotError) as refusal:
+        load_recipe(str(path))
+    assert str(refusal.value) == f"{path}, line 2: byte 14 (0xe8) is not UTF-8; save the file as UTF-8."
 
 
 def test_an_unknown_kind_of_encoder_lists_the_known(tmp_path: Path) -> None:

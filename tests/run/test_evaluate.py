@@ -89,6 +89,31 @@ def test_evaluate_run_writes_what_it_returns(run: tuple[Path, Path], tmp_path: P
     assert figures["seconds_per_adaptation"] > 0
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kshot.run.evaluate.evaluate", lambda *_, **__: pytest.fail("it worked in vain"))
+    with pytest.raises(KshotError) as caught:
+        evaluate_run(run[0], data=str(run[1]), json_file=tmp_path / "no" / "x.json")
+    assert str(caught.value) == (
+        f"{tmp_path / 'no' / 'x.json'} could not be written (No such file or directory); choose another place."
+    )
+
+
+def test_figures_are_shown_before_they_are_written(run: tuple[Path, Path], tmp_path: Path) -> None:
+    shown = []
+
+    def show(figures: dict[str, object]) -> None:
+        shown.append(figures)
+        (tmp_path / "x.json").mkdir()  # someone else was faster
+
+    with pytest.raises(KshotError, match=r"x\.json is a folder; give the name of a file\."):
+        evaluate_run(
+            run[0], data=str(run[1]), way="all", shot=1, query=1, episodes=2, json_file=tmp_path / "x.json", show=show
+        )
+    assert shown[0]["accuracy"] == 1.0
+
+
 def test_evaluating_leaves_the_mode_and_the_weights_alone(run: tuple[Path, Path]) -> None:
     from kshot.artefact import load_learner
 

@@ -47,7 +47,7 @@ def test_the_scores_are_those_of_one_after_the_other(algorithm: str, kind: str, 
     episodes = sampler()
     assert can_score_together(episodes, each)
     with torch.no_grad():
-        found, wanted = score_together(episodes, each), score_each(each, episodes)
+        found, wanted = score_together(episodes, each), score_each(each, episodes)[0]
     np.testing.assert_array_equal(found, wanted)
     assert len(np.unique(wanted)) > 2
 
@@ -67,7 +67,7 @@ def test_episodes_of_any_shape(changes: dict[str, Any], task: dict[str, Any], ti
     each = learner("prototypical", encoder("cnn", tiny_bert), task=kind).double()
     episodes = sampler(**changes)
     with torch.no_grad():
-        np.testing.assert_array_equal(score_together(episodes, each), score_each(each, episodes))
+        np.testing.assert_array_equal(score_together(episodes, each), score_each(each, episodes)[0])
 
 
 def test_more_episodes_than_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch, tiny_bert: Path) -> None:
@@ -75,7 +75,7 @@ def test_more_episodes_than_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(together, "_ITEMS", 50)
     each = learner("ridge", encoder("cnn", tiny_bert)).double()
     with torch.no_grad():
-        np.testing.assert_array_equal(score_together(sampler(13), each), score_each(each, sampler(13)))
+        np.testing.assert_array_equal(score_together(sampler(13), each), score_each(each, sampler(13))[0])
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "anil", "protomaml", "linear-probe", "fine-tuning"])

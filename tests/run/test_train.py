@@ -181,6 +181,18 @@ def test_a_folder_with_a_run_is_not_written_over(data: Path, tmp_path: Path) -> 
     )
 
 
+def test_a_run_of_an_older_kshot_goes_on(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(recipe(data, steps=2), out)
+    values = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+    del values["training"]["token_cutoff"], values["expect"]  # keys that did not exist yet
+    (out / "recipe.json").write_text(json.dumps(values), encoding="utf-8")
+    assert train(recipe(data, steps=2), out, resume=True).trained.scores.shape == (6, 2)
+    (out / "recipe.json").write_text("{", encoding="utf-8")
+    with pytest.raises(KshotError, match=r"recipe\.json is damaged \(.*\); restore the folder from a copy"):
+        train(recipe(data, steps=2), out, resume=True)
+
+
 def test_a_folder_with_other_things_is_not_used(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     out.mkdir()
@@ -197,6 +209,27 @@ def test_a_learner_with_nothing_to_learn_is_refused(data: Path, tmp_path: Path) 
     assert str(refusal.value) == (
         'Nothing in this learner learns: training.trains is "none" and its head has no weights; set training.steps=0.'
     )
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_makes_it_worse_is_kept_where_the_start_is_not(data: Path, tmp_path: Path, keeps: bool) -> None:
+    settings = recipe(data, steps=2, learning_rate=1e-9)  # too little to be better at anything
+    validation = settings.validation.model_copy(update={"keep_start": keeps, "choose_names": False})
+    settings = settings.model_copy(update={"validation": validation})
+    start = train_module.start_learner(settings, train_module.load_dataset(str(data))).state_dict()
+    outcome = train(settings, tmp_path / "run")
+    end = outcome.learner.state_dict()
+    assert all(torch.equal(end[name], tensor) for name, tensor in start.items()) == keeps
+    assert (outcome.best_step, outcome.kept_start) == ((0, True) if keeps else (2, False))
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])["valid"] >= 0
+
+
+def test_a_rate_of_zero_is_one(data: Path, tmp_path: Path) -> None:
+    settings = recipe(data, "relation", steps=2, head_learning_rate=0.0)
+    start = train_module.start_learner(settings, train_module.load_dataset(str(data))).state_dict()
+    kept = settings.model_copy(update={"validation": settings.validation.model_copy(update={"keep_start": False})})
+    end = train(kept, tmp_path / "run").learner.state_dict()
+    assert all(torch.equal(end[name], tensor) for name, tensor in start.items() if not name.startswith("encoder."))
 
 
 def test_a_frozen_encoder_stays_as_it_is(data: Path, tmp_path: Path) -> None:
@@ -266,6 +299,34 @@ def test_a_recipe_that_cannot_run_leaves_nothing_behind(data: Path, tmp_path: Pa
         train(recipe(data, way=50), tmp_path / "run")
     with pytest.raises(KshotError):
         train(recipe(data, "nearest-neighbour", trains="none"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_few_texts_of_a_class_are_enough_for_a_temperature(data: Path, tmp_path: Path) -> None:
+    rows = data.read_text(encoding="utf-8").splitlines()
+    data.write_text("\n".join(row for k in range(12) for row in rows[12 * k : 12 * k + 4]) + "\n", encoding="utf-8")
+    settings = recipe(data, steps=2)
+    assert settings.validation.query == 3  # with one shot all that there is
+    train(settings, tmp_path / "run")
+    assert load_learner(tmp_path / "run")[1]["temperature"] > 0
+
+
+@pytest.mark.parametrize("stream", ["judgement", "temperature"])
+def test_what_cannot_be_drawn_at_the_end_is_refused_at_the_start(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    """Some samplers find out that there is too little only when they draw."""
+    build = train_module._temperature_sampler if stream == "temperature" else train_module.sampler
+
+    def failing(*given: Any) -> Any:
+        made = build(*given)
+        if stream in ("temperature", *given):
+            monkeypatch.setattr(made, "draw", lambda i: (_ for _ in ()).throw(KshotError(f"no episode {i}")))
+        return made
+
+    monkeypatch.setattr(train_module, build.__name__, failing)
+    with pytest.raises(KshotError, match="no episode 0"):
+        train(recipe(data, steps=2), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -17,7 +17,7 @@ from kshot.run.bootstrap import paired_bootstrap
 from kshot.run.config import Recipe, parse_recipe
 from kshot.run.evaluate import evaluate_run
 from kshot.run.train import train
-from kshot.tasks.translation import corpus_scores
+from kshot.tasks.translation import Translation, corpus_scores
 from kshot.translator import AdaptedTranslator
 from toy import sentence_pairs
 from users import meta_learner
@@ -119,8 +119,18 @@ def test_the_command_line_compares_two(data: Path, tmp_path: Path, capsys: pytes
     assert "chrF2|" in shown
 
 
-def test_learners_of_two_kinds_are_not_compared(data: Path, tmp_path: Path) -> None:
+def test_comparing_adapts_and_translates_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(recipe(data, steps=0), tmp_path / "start")
+    searched, texts = [], Translation.texts
+    monkeypatch.setattr(Translation, "texts", lambda *given: (searched.append(1), texts(*given))[1])
+    counts: dict[str, Any] = {"way": "all", "shot": 2, "query": 2, "episodes": 3}
+    evaluate_run(tmp_path / "start", data=str(data), **counts, against=tmp_path / "start")
+    assert len(searched) == 6
+
+
+def test_learners_of_two_kinds_are_not_compared(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(recipe(data, steps=0), tmp_path / "one")
+    monkeypatch.setattr("kshot.run.evaluate.evaluate", lambda *_, **__: pytest.fail("it worked in vain"))
     save_learner(meta_learner().learner, tmp_path / "other", about={})
     with pytest.raises(KshotError) as caught:
         evaluate_run(

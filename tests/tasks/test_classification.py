@@ -1,5 +1,7 @@
 """Texts and class names as items."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -123,3 +125,41 @@ def test_an_unknown_kind_of_task() -> None:
         'There is no task kind "clasification". Did you mean "classification"? Known: classification, tagging, '
         "translation, understanding, responding."
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"kind": "classification", "name_weight": -2.0},
+            'The setting "name_weight" of classification cannot be -2.0: Input should be greater than or equal to 0.',
+        ),
+        (
+            {"kind": "tagging", "name_weight": float("inf")},
+            'The setting "name_weight" of tagging cannot be inf: Input should be a finite number.',
+        ),
+        (
+            {"kind": "understanding", "name_weight": -0.5},
+            'The setting "name_weight" of understanding cannot be -0.5: Input should be greater than or equal to 0.',
+        ),
+        (
+            {"kind": "translation", "class_names": True},
+            'The setting "class_names" of translation is unknown; it takes: search, kind.',
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_used(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(KshotError) as caught:
+        build_task(settings)
+    assert str(caught.value) == sentence
+
+
+def test_a_name_of_no_weight_does_not_join() -> None:
+    """A head that looks at neighbours would find it, however little it counts."""
+    rows = [TextExample("lamp on", "light"), TextExample("rain", "weather")]
+    weightless, nameless = (
+        Classification(settings).collate(rows, ("light", "weather"), VOCABULARY, support=True)
+        for settings in (ClassificationSettings(name_weight=0.0), ClassificationSettings(class_names=False))
+    )
+    assert len(weightless.texts) == len(nameless.texts) == 2
+    assert weightless.groups["label"].rows.tolist() == nameless.groups["label"].rows.tolist() == [0, 1]

@@ -72,6 +72,7 @@ def test_names_are_entities() -> None:
     spans = collate(task("spans", name_weight=0.5), [ONE, TWO])
     assert len(spans.groups["boundary"].labels) == 6  # a name does not say where an entity begins
     assert spans.groups["entity"].weights.tolist() == [1.0, 1.0, 0.5, 0.5]
+    assert len(collate(task("spans", name_weight=0.0), [ONE, TWO]).groups["entity"].labels) == 2
 
 
 def test_a_type_that_is_not_of_the_task_has_no_label() -> None:

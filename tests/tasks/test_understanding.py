@@ -69,6 +69,8 @@ def test_names_of_intents_and_slots_are_examples_of_them(scheme: str) -> None:
     words = batch.groups["entity" if scheme == "spans" else "tag"]
     assert 17 in words.rows.tolist()
     assert collate(task(scheme=scheme), [SIX, NO]).groups["intent"].labels.tolist() == [0, 1]
+    weightless = collate(task(scheme=scheme, name_weight=0.0), [SIX, NO], support=True)
+    assert weightless.groups["intent"].labels.tolist() == [0, 1]
 
 
 def test_a_history_is_cut_from_its_old_side() -> None:

@@ -10,6 +10,7 @@ from kshot.data.dataset import PARTS, Dataset, ReplyDataset, TaggedDataset, Unit
 from kshot.data.download import Fetch, download, fetch_url
 from kshot.data.entries import AND_SYNTHETIC, CATALOGUE, PERSONS, Entry
 from kshot.data.examples import TaggedExample
+from kshot.data.files import found_at
 from kshot.data.loaders import LOADERS
 from kshot.data.loaders.replies import in_lower_case
 from kshot.data.local import load_path
@@ -94,7 +95,7 @@ def load_dataset(
 
 def _load_own(name_or_path: str | Path, split: str | None, unit: Unit | None) -> Dataset:
     path = Path(name_or_path)
-    if not path.exists():
+    if found_at(path) is None:
         if path.suffix or len(path.parts) > 1 or isinstance(name_or_path, Path):
             raise KshotError(f"There is no file or folder {path}; check the path.")
         raise KshotError(

@@ -7,9 +7,11 @@ from itertools import combinations
 from typing import Literal
 
 from kshot.data.dataset import PARTS, Dataset, TaggedDataset, Unit
-from kshot.data.examples import Example, TaggedExample, TextExample, Utterance
+from kshot.data.examples import Example, Reply, SentencePair, TaggedExample, TextExample, Utterance
+from kshot.data.files import shorten
 from kshot.data.normal import normalise
 from kshot.data.tags import OUTSIDE
+from kshot.errors import several
 
 Severity = Literal["error", "warning", "note"]
 
@@ -40,7 +42,7 @@ def check(examples: Iterable[Example], *, min_examples: int = MIN_EXAMPLES, task
 
     Args:
         examples: Labelled texts, tagged sentences, or utterances, which are both: after what was said before they have
-            an intent, and their words are tagged by slots.
+            an intent, and their words are tagged by slots; or sentence pairs, or replies.
         min_examples: How many different texts a class should have, or how many mentions a type.
         tasks: Whether each named task is a world of its own, so that the same text may have another label in another
             task.
@@ -48,7 +50,8 @@ def check(examples: Iterable[Example], *, min_examples: int = MIN_EXAMPLES, task
     Returns:
         Findings on texts under two labels, repeated texts, small classes, a single class and very long texts; of tagged
         sentences on those tagged in two ways, repeated ones, types with few mentions, types that differ in case alone
-        and tasks where every word is part of an entity. Empty if all is well.
+        and tasks where every word is part of an entity; of pairs and replies on repeated ones, and on sources with
+        several targets. Empty if all is well.
     """
     examples = tuple(examples)
     if not examples:
@@ -62,7 +65,14 @@ def check(examples: Iterable[Example], *, min_examples: int = MIN_EXAMPLES, task
     findings = [
         *(_check_texts(texts, min_examples, tasks) if texts else []),
         *(_check_tagged(tagged, min_examples, tasks) if tagged else []),
+        *_check_pairs([example for example in examples if isinstance(example, SentencePair)]),
+        *_check_replies([example for example in examples if isinstance(example, Reply)]),
     ]
+    return worst_first(findings)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings in the order in which they should be read."""
     return sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))
 
 
@@ -83,7 +93,7 @@ def _check_texts(examples: Sequence[TextExample], min_examples: int, tasks: bool
         findings.append(
             Finding(
                 "warning",
-                f'{_count(conflicts, "text stands", "texts stand")} under more than one label: "{_shorten(text)}" '
+                f'{_count(conflicts, "text stands", "texts stand")} under more than one label: "{shorten(text)}" '
                 f"under {under}.",
             )
         )
@@ -108,26 +118,11 @@ def _check_texts(examples: Sequence[TextExample], min_examples: int, tasks: bool
             )
         )
     repeated = [(sum(labels.values()), text_of[key]) for key, labels in labels_of.items() if max(labels.values()) > 1]
-    if repeated:
-        times, text = max(repeated)
-        findings.append(
-            Finding(
-                "note",
-                f"{_count(repeated, 'text occurs', 'texts occur')} more than once but for case and space: "
-                f'"{_shorten(text)}" {times} times.',
-            )
-        )
-    long = [len(example.text) for example in examples if len(example.text) > LONG_TEXT]
-    if long:
-        findings.append(
-            Finding(
-                "note",
-                f"{_count(long, 'text is', 'texts are')} longer than {LONG_TEXT:,} characters (the longest "
-                f"{max(long):,}): "
-                "an encoder reads the beginning only.",
-            )
-        )
-    return findings
+    return [
+        *findings,
+        *_repeats(repeated, "text occurs", "texts occur"),
+        *_long_texts([example.text for example in examples]),
+    ]
 
 
 def _check_tagged(examples: Sequence[TaggedExample], min_mentions: int, tasks: bool) -> list[Finding]:
@@ -153,7 +148,7 @@ def _check_tagged(examples: Sequence[TaggedExample], min_mentions: int, tasks: b
             Finding(
                 "warning",
                 f"{_count(conflicts, 'sentence is', 'sentences are')} tagged in more than one way: "
-                f'"{_shorten(conflicts[0])}".',
+                f'"{shorten(conflicts[0])}".',
             )
         )
     if small := sorted((n, label, task) for (task, label), n in mentions.items() if n < min_mentions):
@@ -172,16 +167,55 @@ def _check_tagged(examples: Sequence[TaggedExample], min_mentions: int, tasks: b
     if alike := sorted(sorted(each) for each in spellings.values() if len(each) > 1):
         names = " and ".join(f'"{name}"' for name in alike[0])
         findings.append(Finding("warning", f"Types differ in case or space alone: {names}."))
-    if repeated := [(max(tags.values()), text_of[key]) for key, tags in tags_of.items() if max(tags.values()) > 1]:
-        times, text = max(repeated)
+    repeated = [(max(tags.values()), text_of[key]) for key, tags in tags_of.items() if max(tags.values()) > 1]
+    return [*findings, *_repeats(repeated, "sentence occurs", "sentences occur")]
+
+
+def _check_pairs(examples: Sequence[SentencePair]) -> list[Finding]:
+    sides = [(each.task, normalise(each.source), normalise(each.target)) for each in examples]
+    targets_of: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for task, source, target in sides:
+        targets_of[task, source].add(target)
+    findings = []
+    if several_targets := [source for (_, source), targets in targets_of.items() if len(targets) > 1]:
         findings.append(
             Finding(
                 "note",
-                f"{_count(repeated, 'sentence occurs', 'sentences occur')} more than once but for case and space: "
-                f'"{_shorten(text)}" {times} times.',
+                f"{_count(several_targets, 'source has', 'sources have')} more than one target: "
+                f'"{shorten(several_targets[0])}".',
             )
         )
-    return findings
+    repeated = [(times, source) for (_, source, _), times in Counter(sides).items() if times > 1]
+    texts = [text for each in examples for text in each.texts]
+    return [*findings, *_repeats(repeated, "pair occurs", "pairs occur"), *_long_texts(texts)]
+
+
+def _check_replies(examples: Sequence[Reply]) -> list[Finding]:
+    times_of = Counter((each.task, _known_by(each)) for each in examples)
+    text_of = {(each.task, _known_by(each)): each.text for each in examples}
+    repeated = [(times, text_of[key]) for key, times in times_of.items() if times > 1]
+    return [*_repeats(repeated, "reply to the same turns occurs", "replies to the same turns occur")]
+
+
+def _repeats(repeated: Sequence[tuple[int, str]], singular: str, plural: str) -> list[Finding]:
+    if not repeated:
+        return []
+    times, text = max(repeated)
+    how = f'more than once but for case and space: "{shorten(text)}" {times} times.'
+    return [Finding("note", f"{_count(repeated, singular, plural)} {how}")]
+
+
+def _long_texts(texts: Sequence[str]) -> list[Finding]:
+    long = [len(text) for text in texts if len(text) > LONG_TEXT]
+    if not long:
+        return []
+    return [
+        Finding(
+            "note",
+            f"{_count(long, 'text is', 'texts are')} longer than {LONG_TEXT:,} characters (the longest "
+            f"{max(long):,}): an encoder reads the beginning only.",
+        )
+    ]
 
 
 def check_splits(dataset: Dataset) -> list[Finding]:
@@ -216,16 +250,40 @@ def check_splits(dataset: Dataset) -> list[Finding]:
                     f'"{unknown[0]}".',
                 )
             )
-        common = {normalise(example.text) for example in left} & {normalise(example.text) for example in right}
+        common = set(map(_known_by, left)) & set(map(_known_by, right))
         if common:
             findings.append(
                 Finding(
                     "warning",
                     f"{_count(sorted(common), 'text is', 'texts are')} in both {first} and {second}, but for case "
-                    f'and space: "{_shorten(min(common))}".',
+                    f'and space: "{shorten(min(common))}".',
                 )
             )
-    return sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))
+    return worst_first(findings)
+
+
+def size_of(examples: Sequence[Example]) -> str:
+    """How many examples there are, and of how many classes: ``8 sentences, 3 types``."""
+    labels = {label for example in examples for label in example.labels}
+    match examples[0] if examples else None:
+        case TaggedExample():
+            return f"{several(len(examples), 'sentence')}, {several(len(labels), 'type')}"
+        case Utterance():
+            return f"{several(len(examples), 'turn')}, {_count(list(labels), 'intent or slot', 'intents and slots')}"
+        case SentencePair():
+            return several(len(examples), "pair")
+        case Reply():
+            dialogues = {(each.task, each.dialogue) for each in examples if isinstance(each, Reply)}
+            return f"{several(len(dialogues), 'dialogue')}, {_count(examples, 'reply', 'replies')}"
+        case _:
+            return f"{several(len(examples), 'text')}, {_count(list(labels), 'class', 'classes')}"
+
+
+def _known_by(example: Example) -> str:
+    """What is the same for the same example: what was said before a turn or a reply is part of it."""
+    if isinstance(example, Reply):
+        return normalise("\n".join([*(turn.text for turn in example.history), example.text]))
+    return normalise("\n".join(example.texts) if isinstance(example, Utterance) else example.text)
 
 
 def _units(examples: Sequence[Example], unit: Unit) -> set[str]:
@@ -234,7 +292,3 @@ def _units(examples: Sequence[Example], unit: Unit) -> set[str]:
 
 def _count(things: Sequence[object], singular: str, plural: str) -> str:
     return f"{len(things)} {singular if len(things) == 1 else plural}"
-
-
-def _shorten(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -13,7 +13,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from kshot.data.files import TABLE_SUFFIXES, Row, first_row, kind_of, read_rows, show_value, suffix_of, text_of
+from kshot.data.files import (
+    TABLE_SUFFIXES,
+    Row,
+    first_row,
+    kind_of,
+    read_rows,
+    show_value,
+    suffix_of,
+    text_of,
+    unknown_suffix,
+)
+from kshot.data.normal import has_half_character
 from kshot.errors import KshotError, KshotNotice, did_you_mean, several
 
 Speaker = Literal["user", "system"]
@@ -101,10 +112,7 @@ def read_dialogues(path: str | Path, *, of: Speaker) -> list[Dialogue]:
     """
     path = Path(path)
     if suffix_of(path) not in DIALOGUE_SUFFIXES:
-        raise KshotError(
-            f'{path} has the suffix "{suffix_of(path)}", which kshot does not read as dialogues; use one of '
-            f"{', '.join(DIALOGUE_SUFFIXES)} (or any of them with .gz)."
-        )
+        raise unknown_suffix(path, DIALOGUE_SUFFIXES, "dialogues")
     rows = read_rows(path)
     if not rows:
         raise KshotError(f"{path} has no dialogues; add at least one.")
@@ -175,7 +183,7 @@ def speaker_of(name: object, what: str) -> Speaker:
     return known
 
 
-def check_history(turns: Iterable[object], what: str) -> History:
+def check_history(turns: object, what: str) -> History:
     """Returns a history that a user gave: `Turn`s, pairs of speaker and text, or objects with these fields.
 
     Args:
@@ -199,6 +207,8 @@ def check_history(turns: Iterable[object], what: str) -> History:
                 )
         if not isinstance(text, str) or not text.strip():
             raise KshotError(f"{what}, turn {number} has no text; fill it in or leave the turn out.")
+        if has_half_character(text):
+            raise KshotError(f"{what}, turn {number} has half a character (a lone surrogate); read it again as UTF-8.")
         found.append(Turn(speaker_of(speaker, f"{what}, turn {number}: the speaker"), text.strip()))
     return tuple(found)
 

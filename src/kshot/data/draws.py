@@ -1,7 +1,7 @@
 """What all samplers share: a sequence of episodes, each drawn from its number, and how many of what is drawn."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, overload
 
 import numpy as np
@@ -114,3 +114,16 @@ def distinct_numbers(uniforms: list[float], n: int) -> list[int]:
         drawn.append(moved.get(other, other))
         moved[other] = moved.get(place, place)
     return drawn
+
+
+def least_left(asked: Iterable[str], groups: Iterable[Iterable[str]], shot: int) -> int:
+    """How many different texts a query can have that the support does not take, whichever it takes.
+
+    Args:
+        asked: The texts that the query may have.
+        groups: The different texts that the support may have, group by group.
+        shot: How many the support takes of each group; a negative number is all.
+    """
+    texts = set(asked)
+    shared = [sum(text in texts for text in group) for group in groups]
+    return len(texts) - sum(each if shot < 0 else min(shot, each) for each in shared)

@@ -11,6 +11,7 @@ Each may be compressed (`.jsonl.gz`). Files are UTF-8, with or without a byte or
 """
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -20,13 +21,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from kshot.data.normal import has_half_character
 from kshot.errors import KshotError, did_you_mean
 
 TEXT_FIELDS = ("text", "sentence", "utterance", "query")
 LABEL_FIELDS = ("label", "intent", "class", "category")
 TASK_FIELDS = ("task", "domain")
 PART_FIELDS = ("part", "split")
+
+_OPTIONS = {
+    "text": "--text of kshot adapt and predict",
+    "label": "--label of kshot adapt",
+    "source": "--text of kshot adapt",
+    "target": "--label of kshot adapt",
+}
+"""How the command line names a field for something."""
 
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 
@@ -71,18 +82,18 @@ def read_rows(path: str | Path, *, also: str = "") -> list[Row]:
             )
         case ".tsv":
             return list(_table_rows(path, read_utf8(path), "\t", quoted=False))
-        case suffix:
-            known = ", ".join((*TABLE_SUFFIXES, *([also] if also else ())))
-            raise KshotError(
-                f'{path} has the suffix "{suffix}", which kshot does not read; use one of {known} (or any of them '
-                "with .gz)."
-            )
+        case _:
+            raise unknown_suffix(path, (*TABLE_SUFFIXES, *([also] if also else ())))
+
+
+def each_row(path: Path) -> Iterator[Row]:
+    """The rows of a JSONL, JSON, CSV or TSV file; a line of JSONL is looked into only when it is asked for."""
+    return _jsonl_rows(path, read_utf8(path)) if suffix_of(path) == ".jsonl" else iter(read_rows(path))
 
 
 def first_row(path: Path) -> Row | None:
     """The first row of a JSONL, JSON, CSV or TSV file; None if it has none."""
-    rows = _jsonl_rows(path, read_utf8(path)) if suffix_of(path) == ".jsonl" else iter(read_rows(path))
-    return next(rows, None)
+    return next(each_row(path), None)
 
 
 def suffix_of(path: Path) -> str:
@@ -90,16 +101,42 @@ def suffix_of(path: Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
+def unknown_suffix(path: Path, known: Sequence[str], what: str = "") -> KshotError:
+    """The error about a file that is read by its suffix, and has another one or is not there.
+
+    Args:
+        path: The file.
+        known: The suffixes that are read.
+        what: What they are read as; empty if anything.
+    """
+    if found_at(path) != "file":
+        return _no_file(path)
+    return KshotError(
+        f'{path} has the suffix "{suffix_of(path)}", which kshot does not read{f" as {what}" if what else ""}; use one '
+        f"of {', '.join(known)} (or any of them with .gz)."
+    )
+
+
+def found_at(path: Path) -> Literal["file", "folder"] | None:
+    """What is at a path.
+
+    Raises:
+        KshotError: If that cannot be told, because a name is too long for a file or a folder may not be looked into.
+    """
+    try:
+        return "folder" if path.is_dir() else "file" if path.exists() else None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def read_utf8(path: Path) -> str:
     """The text of a file, decompressed and without byte order mark."""
-    if path.is_dir():
-        raise KshotError(f"{path} is a folder, not a file; name a file in it.")
+    if found_at(path) != "file":
+        raise _no_file(path)
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise KshotError(f"There is no file {path}; check the path.{_similar_file(path)}") from None
     except OSError as error:
-        raise KshotError(f"{path} cannot be read: {error.strerror}; check the path and its permissions.") from error
+        raise _unreadable(path, error) from error
     if path.suffix.lower() == ".gz" and content:
         try:
             content = gzip.decompress(content)
@@ -110,11 +147,20 @@ def read_utf8(path: Path) -> str:
     return _decode(content, str(path))
 
 
-def _similar_file(path: Path) -> str:
+def _no_file(path: Path) -> KshotError:
+    if found_at(path) == "folder":
+        return KshotError(f"{path} is a folder, not a file; name a file in it.")
     try:
-        return did_you_mean(path.name, [each.name for each in path.parent.iterdir()])
+        similar = did_you_mean(path.name, [each.name for each in path.parent.iterdir()])
     except OSError:
-        return ""
+        similar = ""
+    return KshotError(f"There is no file {path}; check the path.{similar}")
+
+
+def _unreadable(path: Path, error: OSError) -> KshotError:
+    if error.errno == errno.ENAMETOOLONG:
+        return KshotError(f'The name "{shorten(max(path.parts, key=len), 41)}" is too long for a file.')
+    return KshotError(f"{path} cannot be read: {error.strerror}; check the path and its permissions.")
 
 
 def _decode(content: bytes, where: str) -> str:
@@ -259,9 +305,10 @@ def find_field(path: Path, names: Sequence[str], wanted: str | None, usual: Sequ
     found = usual_field(names, usual)
     if found is not None:
         return found
+    option = f" or {_OPTIONS[role]}" if role in _OPTIONS else ""
     raise KshotError(
         f"{path} has no field for the {role} that kshot knows ({', '.join(usual)}); its fields are {fields}; "
-        f"rename one, or say which it is with {role}=..."
+        f"rename one, or say which it is with {role}=...{option}."
     )
 
 
@@ -310,7 +357,12 @@ def name_of(path: Path, row: Row, field: str, *, optional: bool = False) -> str:
     value = value_of(path, row, field)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+    if isinstance(value, float) and not math.isfinite(value):
+        raise KshotError(
+            f'{path}, {row.place}: the field "{field}" is {show_value(value)}, which names nothing; fill it in or take '
+            "the row out."
+        )
+    if isinstance(value, float) and value.is_integer():
         return str(int(value))  # 3.0 is what a spreadsheet makes of 3
     if isinstance(value, (int, float)):
         return str(value)
@@ -325,8 +377,8 @@ def name_of(path: Path, row: Row, field: str, *, optional: bool = False) -> str:
 
 
 def whole_characters(path: Path, row: Row, field: str, value: str) -> str:
-    """Refuses half of a surrogate pair, which JSON can spell with an escape and no encoder can take."""
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+    """Refuses half of a surrogate pair, which no encoder can take."""
+    if has_half_character(value):
         raise KshotError(
             f'{path}, {row.place}: the field "{field}" has half a character (a lone surrogate); write the file again '
             "as UTF-8."

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+from kshot.data.checks import Finding, check, check_splits, worst_first
 from kshot.data.dataset import (
     PARTS,
     Dataset,
@@ -17,19 +18,21 @@ from kshot.data.dataset import (
     Unit,
     UtteranceDataset,
 )
-from kshot.data.dialogue import is_dialogues
 from kshot.data.examples import Example, Reply, SentencePair, TaggedExample, TextExample, Utterance
-from kshot.data.files import TABLE_SUFFIXES, suffix_of
+from kshot.data.files import TABLE_SUFFIXES, found_at, suffix_of
 from kshot.data.normal import normalise
 from kshot.data.pairs import is_pairs, read_pairs
 from kshot.data.readers import read_examples
-from kshot.data.replies import read_replies, with_candidates
+from kshot.data.replies import is_replies, read_replies, with_candidates
 from kshot.data.tagged import COLUMN_SUFFIXES, is_tagged, read_tagged
 from kshot.data.utterances import is_utterances, read_utterances
 from kshot.errors import KshotError, did_you_mean
 
 E = TypeVar("E", TextExample, TaggedExample, SentencePair, Utterance, Reply)
 D = TypeVar("D", bound=Dataset)
+
+Parts: TypeAlias = Mapping[str, Sequence[E]]
+"""Examples by part; all of them under an empty name if nothing says which part they are of."""
 
 PART_NAMES = {
     "train": "train",
@@ -52,8 +55,9 @@ def load_path(path: Path, unit: Unit | None = None) -> Dataset:
     """Loads a file, or a folder with a file for each part: texts, tagged sentences, sentence pairs, turns or dialogues.
 
     - A folder has `train`, `valid` (or `dev`, `val`, `validation`) and `test`, each in a format of `read_examples`, of
-      `read_tagged`, of `read_pairs`, of `read_utterances` or of `read_replies`; one may be missing.
-    - A file whose rows have a field `part` (or `split`) with these names is split by it.
+      `read_tagged`, of `read_pairs`, of `read_utterances` or of `read_replies`; one may be missing. Rows may have a
+      field `part` (or `split`) of their own, with these names: see `Dataset.pools`.
+    - A file whose rows have that field is split by it.
     - Any other file is split by whole classes, 60/20/20, or by whole tasks for unit ``tasks``, or each class by example
       for unit ``examples``. Tagged sentences, sentence pairs and utterances are split by whole tasks where they have
       several, or else one by one. The split depends on the names (or texts) alone, so it stays when rows are put in
@@ -69,93 +73,142 @@ def load_path(path: Path, unit: Unit | None = None) -> Dataset:
         KshotError: If a file cannot be read, if the folder has no such files or some of texts and some of tagged
             sentences, if the parts do not fit the unit, or if there are too few classes.
     """
-    files = _files(path) if path.is_dir() else {"": path}
-    made = "parts as in the folder" if path.is_dir() else "parts as in the file"
-    pairs = [file for file in files.values() if is_pairs(file)]
-    if pairs:
-        _refuse_other(path, files, pairs, "sentence pairs", "give that one a source and a target")
-        return _by_task(
-            PairDataset, "sentence pairs, which are of no class", path, _read(files, read_pairs), unit, made
-        )
-    utterances = [file for file in files.values() if is_utterances(file)]
-    if utterances:
-        _refuse_other(path, files, utterances, "turns with slots", "give those of that one an intent and slots")
-        return _by_task(
-            UtteranceDataset, "turns, each of several classes", path, _read(files, read_utterances), unit, made
-        )
-    dialogues = [file for file in files.values() if is_dialogues(file)]
-    if dialogues:
-        _refuse_other(path, files, dialogues, "dialogues", "give that one turns")
-        return _reply_dataset(path, _read(files, read_replies), unit, made)
-    tagged = [file for file in files.values() if is_tagged(file)]
-    if not tagged:
-        return _text_dataset(path, _read(files, read_examples), unit, made)
-    _refuse_other(path, files, tagged, "tagged sentences", "tag that one, too")
-    return _tagged_dataset(path, _read(files, read_tagged), unit, made)
-
-
-def _refuse_other(path: Path, files: Mapping[str, Path], kept: Sequence[Path], what: str, way_out: str) -> None:
-    """Refuses a folder whose files hold different things."""
-    if other := [file for file in files.values() if file not in kept]:
-        raise KshotError(
-            f"{path} has {what} in {kept[0].name} and none in {other[0].name}; {way_out}, or take it away."
-        )
-
-
-def _by_task(kind: Callable[..., D], what: str, path: Path, examples: list[E], unit: Unit | None, made: str) -> D:
-    """Whole tasks in each part where there are several, or else a split one by one."""
-    tasks = {example.task for example in examples}
-    found: Unit = unit or ("tasks" if len(tasks) > 1 and "" not in tasks else "examples")
-    if found == "classes":
-        raise KshotError(f'{path} has {what}; use unit "tasks" or "examples".')
-    return _in_parts(kind, path, examples, found, made)
-
-
-def _reply_dataset(path: Path, examples: list[Reply], unit: Unit | None, made: str) -> ReplyDataset:
-    """Whole persons in each part; those that are chosen or judged by have candidates for each of their replies."""
-    if unit not in (None, "tasks") or any(not each.task for each in examples):
-        raise KshotError(
-            f'{path} has dialogues, which are split by whole persons; give each a task, the name of who "system" is, '
-            'and leave unit out or make it "tasks".'
-        )
-    dataset = _in_parts(ReplyDataset, path, examples, "tasks", made)
-    return replace(dataset, valid=with_candidates(dataset.valid), test=with_candidates(dataset.test))
-
-
-def _text_dataset(path: Path, examples: list[TextExample], unit: Unit | None, made: str) -> TextDataset:
-    return _in_parts(TextDataset, path, examples, unit or _unit_of(examples), made)
-
-
-def _tagged_dataset(path: Path, examples: list[TaggedExample], unit: Unit | None, made: str) -> TaggedDataset:
-    found = unit or _unit_of_tagged(examples)
-    if found == "classes" and any(not example.part for example in examples):
-        raise KshotError(
-            f"{path} cannot be split by type, because a sentence may show several; give each row a part (train, "
-            'valid or test), give a folder with a file for each, or use unit "examples".'
-        )
-    return _in_parts(TaggedDataset, path, examples, found, made)
-
-
-def _in_parts(kind: Callable[..., D], path: Path, examples: list[E], unit: Unit, made: str) -> D:
-    """A data set of examples, which are split if they have no parts."""
-    if any(not example.part for example in examples):
-        examples, made = _split(path, examples, unit)
-    train, valid, test = _parts(examples)
-    dataset = kind(path.name, train, valid, test, unit, source=f"{path}, {made}")
+    kind, parts = _read_own(path)
+    dataset = kind.dataset(path, parts, unit)
     _refuse_shared(path, dataset)
     return dataset
 
 
-def _parts(examples: Sequence[E]) -> tuple[tuple[E, ...], tuple[E, ...], tuple[E, ...]]:
-    train, valid, test = (tuple(example for example in examples if example.part == name) for name in PARTS)
-    return train, valid, test
+def check_path(path: Path) -> tuple[list[Any], list[Finding]]:
+    """Finds what may be wrong with a file or folder that `load_path` takes, or whose examples can be learned.
+
+    Returns:
+        Its examples, and what `check` finds in them, worst first; what `check_splits` finds, too, if rows or files say
+        their parts.
+
+    Raises:
+        KshotError: If it cannot be read, or is of several parts that are no data set.
+    """
+    kind, parts = _read_own(path)
+    examples = _all(parts)
+    if "" in parts:
+        return examples, check(examples)
+    dataset = kind.dataset(path, parts, None)  # what parts share is a finding here
+    return examples, worst_first([*check(examples, tasks=dataset.unit == "tasks"), *check_splits(dataset)])
 
 
-def _read(files: Mapping[str, Path], read: Callable[[Path], list[E]]) -> list[E]:
-    """The examples of files; all of them with a part, or none."""
-    if "" in files:
-        return _with_parts(files[""], read(files[""]))
-    return [replace(example, part=part) for part, file in files.items() for example in read(file)]
+def _read_own(path: Path) -> tuple["_Kind", dict[str, list[Any]]]:
+    """What a file or folder holds, by part; all of it under an empty name if nothing says which part a row is of."""
+    files = _files(path) if found_at(path) == "folder" else {"": path}
+    kind, kept = next(
+        (kind, kept) for kind in _KINDS if (kept := [file for file in files.values() if kind.is_in(file)])
+    )
+    if other := [file for file in files.values() if file not in kept]:
+        raise KshotError(
+            f"{path} has {kind.what} in {kept[0].name} and none in {other[0].name}; {kind.way_out}, or take it away."
+        )
+    return kind, _by_part(files, kind.read)
+
+
+def _by_part(files: Mapping[str, Path], read: Callable[[Path], list[Any]]) -> dict[str, list[Any]]:
+    found = {part: _with_parts(file, read(file)) for part, file in files.items()}
+    if "" in found:  # one file, whose rows say their parts, or nothing does
+        return found if not found[""][0].part else _grouped(found[""])
+    return {
+        part: [each if each.part else replace(each, part=part) for each in examples] for part, examples in found.items()
+    }
+
+
+def _grouped(examples: Iterable[E]) -> dict[str, list[E]]:
+    """Examples by their own parts."""
+    parts: dict[str, list[E]] = {part: [] for part in PARTS}
+    for each in examples:
+        parts[each.part].append(each)
+    return parts
+
+
+def _text_dataset(path: Path, parts: Parts[TextExample], unit: Unit | None) -> TextDataset:
+    return _in_parts(TextDataset, path, parts, unit or _unit_of(parts))
+
+
+def _tagged_dataset(path: Path, parts: Parts[TaggedExample], unit: Unit | None) -> TaggedDataset:
+    found = unit or _unit_of_tagged(parts)
+    if found == "classes" and "" in parts:
+        raise KshotError(
+            f"{path} cannot be split by type, because a sentence may show several; give each row a part (train, "
+            'valid or test), give a folder with a file for each, or use unit "examples".'
+        )
+    return _in_parts(TaggedDataset, path, parts, found)
+
+
+def _pair_dataset(path: Path, parts: Parts[SentencePair], unit: Unit | None) -> PairDataset:
+    return _in_parts(
+        PairDataset, path, parts, _unit_by_task(path, parts, unit, "sentence pairs, which are of no class")
+    )
+
+
+def _utterance_dataset(path: Path, parts: Parts[Utterance], unit: Unit | None) -> UtteranceDataset:
+    return _in_parts(UtteranceDataset, path, parts, _unit_by_task(path, parts, unit, "turns, each of several classes"))
+
+
+def _reply_dataset(path: Path, parts: Parts[Reply], unit: Unit | None) -> ReplyDataset:
+    """Whole persons in each part; those that are chosen or judged by have candidates for each of their replies."""
+    if unit not in (None, "tasks") or any(not each.task for each in _all(parts)):
+        raise KshotError(
+            f'{path} has dialogues, which are split by whole persons; give each a task, the name of who "system" is, '
+            'and leave unit out or make it "tasks".'
+        )
+    dataset = _in_parts(ReplyDataset, path, parts, "tasks")
+    return replace(dataset, valid=with_candidates(dataset.valid), test=with_candidates(dataset.test))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a file may hold.
+
+    Attributes:
+        what: What that is called.
+        way_out: What to do with a file of a folder that holds something else.
+        is_in: Whether it is what a file holds.
+        read: Reads it.
+        dataset: Makes a data set of a path's examples by part.
+    """
+
+    what: str
+    way_out: str
+    is_in: Callable[[Path], bool]
+    read: Callable[[Path], list[Any]]
+    dataset: Callable[[Path, Parts[Any], Unit | None], Dataset]
+
+
+_KINDS = (
+    _Kind("sentence pairs", "give that one a source and a target", is_pairs, read_pairs, _pair_dataset),
+    _Kind(
+        "turns with slots",
+        "give those of that one an intent and slots",
+        is_utterances,
+        read_utterances,
+        _utterance_dataset,
+    ),
+    _Kind("dialogues", "give that one turns", is_replies, read_replies, _reply_dataset),
+    _Kind("tagged sentences", "tag that one, too", is_tagged, read_tagged, _tagged_dataset),
+    _Kind("labelled texts", "label those of that one", lambda _: True, read_examples, _text_dataset),
+)
+"""In the order in which a file is asked what it holds; what nothing else is, is labelled texts."""
+
+
+def _in_parts(kind: Callable[..., D], path: Path, parts: Parts[E], unit: Unit) -> D:
+    """A data set of examples, which are split if they have no parts."""
+    made = f"parts as in the {'folder' if path.is_dir() else 'file'}"
+    if "" in parts:
+        examples, made = _split(path, parts[""], unit)
+        parts = _grouped(examples)
+    train, valid, test = (tuple(parts.get(name, ())) for name in PARTS)
+    return kind(path.name, train, valid, test, unit, source=f"{path}, {made}")
+
+
+def _all(parts: Parts[E]) -> list[E]:
+    return [each for examples in parts.values() for each in examples]
 
 
 def _with_parts(path: Path, examples: list[E]) -> list[E]:
@@ -200,27 +253,37 @@ def _is_data(file: Path, suffix: str) -> bool:
     return suffix in (*TABLE_SUFFIXES, *COLUMN_SUFFIXES) or (suffix == ".txt" and is_tagged(file))
 
 
-def _unit_of(examples: Sequence[TextExample]) -> Unit:
+def _unit_of(parts: Parts[TextExample]) -> Unit:
     tasks_of: dict[str, set[str]] = defaultdict(set)
-    parts_of: dict[str, set[str]] = defaultdict(set)
-    for example in examples:
+    for example in _all(parts):
         tasks_of[example.label].add(example.task)
-        parts_of[example.label].add(example.part)
-    if all(example.task for example in examples) and any(len(tasks) > 1 for tasks in tasks_of.values()):
+    if all(example.task for example in _all(parts)) and any(len(tasks) > 1 for tasks in tasks_of.values()):
         return "tasks"
-    return "examples" if any(len(parts) > 1 for parts in parts_of.values()) else "classes"
+    return "examples" if _share_classes(parts) else "classes"
 
 
-def _unit_of_tagged(examples: Sequence[TaggedExample]) -> Unit:
-    tasks = {example.task for example in examples}
-    if len(tasks) > 1 and "" not in tasks:
+def _unit_of_tagged(parts: Parts[TaggedExample]) -> Unit:
+    if _has_tasks(parts):
         return "tasks"
-    parts_of: dict[str, set[str]] = defaultdict(set)
-    for example in examples:
-        for label in example.labels:
-            parts_of[label].add(example.part)
-    is_split = all(example.part for example in examples)
-    return "examples" if not is_split or any(len(parts) > 1 for parts in parts_of.values()) else "classes"
+    return "examples" if "" in parts or _share_classes(parts) else "classes"
+
+
+def _unit_by_task(path: Path, parts: Parts[Any], unit: Unit | None, what: str) -> Unit:
+    """Whole tasks in each part where there are several, or else a split one by one."""
+    if unit == "classes":
+        raise KshotError(f'{path} has {what}; use unit "tasks" or "examples".')
+    return unit or ("tasks" if _has_tasks(parts) else "examples")
+
+
+def _has_tasks(parts: Parts[Any]) -> bool:
+    """Whether there are several tasks, and every row is of one."""
+    tasks = {example.task for example in _all(parts)}
+    return len(tasks) > 1 and "" not in tasks
+
+
+def _share_classes(parts: Parts[Any]) -> bool:
+    classes = [{label for example in examples for label in example.labels} for examples in parts.values()]
+    return sum(map(len, classes)) > len(set().union(*classes))
 
 
 def _split(path: Path, examples: Sequence[E], unit: Unit) -> tuple[list[E], str]:

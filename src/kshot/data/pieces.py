@@ -11,6 +11,8 @@ from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, gener
 from kshot.data.examples import Episode
 from kshot.errors import KshotError, several
 
+_TRIES = 10
+
 EpisodeAugmentation = Callable[[Episode, np.random.Generator], Episode]
 """A change to both sides of an episode; the generator is the only source of chance."""
 
@@ -63,7 +65,8 @@ class PieceSampler(Sampler):
             examples: The examples.
             way: "all": there are no classes to draw.
             shot: Pieces of the support; "all" takes every one, and needs `query_examples`.
-            query: Pieces of the query; "all" takes every one that the support leaves.
+            query: Pieces of the query, fewer where the support leaves fewer, but never none; "all" takes every one that
+                it leaves.
             seed: Any whole number from 0.
             n_episodes: The length of the sequence.
             query_examples: What the query is drawn from, if it is not `examples`.
@@ -128,8 +131,19 @@ class PieceSampler(Sampler):
         rng = generator_of(self.seed, i)
         pool = self._pools[int(rng.random() * len(self._pools))]
         shot = pick(self._shot, len(pool.support), rng)
-        pieces = [pool.support[k] for k in distinct_numbers(rng.random(shot).tolist(), len(pool.support))]
-        shown = tuple(self.examples[row] for piece in pieces for row in piece)
+        for _ in range(_TRIES):  # a support may take all that the query could have; another draw may not
+            pieces = [pool.support[k] for k in distinct_numbers(rng.random(shot).tolist(), len(pool.support))]
+            shown = tuple(self.examples[row] for piece in pieces for row in piece)
+            if asked := self._asked(pool, shown, rng):
+                drawn = Episode(shown, asked, (), i)
+                return drawn if self._augment is None else self._augment(drawn, generator_of(self.seed, i, 1))
+        raise KshotError(
+            f'Episode {i} of the task "{pool.name}" has no {self.piece} for its query that is not in its support '
+            f"as well; lower shot or add {self.piece}s."
+        )
+
+    def _asked(self, pool: _Pool, shown: Iterable[Any], rng: np.random.Generator) -> tuple[Any, ...]:
+        """The examples of a query beside those of a support."""
         taken = {mark for example in shown for mark in self.marks_of(example)}
         query = pick(self._query, len(pool.query), rng)
         asked: list[Any] = []
@@ -142,13 +156,7 @@ class PieceSampler(Sampler):
                 n_asked += 1
                 if n_asked == query:
                     break
-        if not asked:
-            raise KshotError(
-                f'Episode {i} of the task "{pool.name}" has no {self.piece} for its query that is not in its support '
-                f"as well; lower shot or add {self.piece}s."
-            )
-        drawn = Episode(shown, tuple(asked), (), i)
-        return drawn if self._augment is None else self._augment(drawn, generator_of(self.seed, i, 1))
+        return tuple(asked)
 
     def _by_task(self, examples: Iterable[Any]) -> Mapping[str, tuple[Piece, ...]]:
         found: dict[str, dict[object, list[int]]] = {}

@@ -17,7 +17,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kshot.data.augment_sentences import SentenceAugmentations
-from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
+from kshot.data.draws import (
+    Count,
+    Sampler,
+    count_ends,
+    distinct_numbers,
+    generator_of,
+    least_left,
+    pick,
+    show_ends,
+    whole_number,
+)
 from kshot.data.examples import Episode, TaggedExample
 from kshot.data.normal import normalise
 from kshot.data.tags import OUTSIDE
@@ -173,8 +183,11 @@ class SentenceSampler(Sampler):
         needed = shot + query if self._one_pool else shot
         small = [name for name in names if has.get(name, 0) < needed or has_query.get(name, 0) < query]
         if small and not skip_small:
+            name, of, least, where = small[0], has, needed, ""
+            if has.get(name, 0) >= needed:
+                of, least, where = has_query, query, " for the query"
             raise KshotError(
-                f'The type "{small[0]}" has {several(has.get(small[0], 0), "mention")} but needs {needed} (shot '
+                f'The type "{name}" has {several(of.get(name, 0), "mention")}{where} but needs {least} (shot '
                 f"{show_ends(self._shot)}, query {show_ends(self._query)}); add sentences, lower them, or leave small "
                 "types out with skip_small."
             )
@@ -218,9 +231,8 @@ class SentenceSampler(Sampler):
                 self._support_texts,
             )
             asked = [row for row, each in enumerate(self.query_examples) if each.task == name]
-            texts = {self._query_texts[row] for row in asked}
-            shared = sum(1 for row in support if self._support_texts[row] in texts)
-            n_left = len(texts) - (shared if self._shot[1] < 0 else min(shot, shared))
+            texts, own = [self._query_texts[row] for row in asked], [self._support_texts[row] for row in support]
+            n_left = least_left(texts, [own], self._shot[1])
             if len(support) >= shot and n_left >= query:
                 kept.append(_Domain(name, tuple(support), tuple(asked)))
             elif skip_small:

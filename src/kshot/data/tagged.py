@@ -13,6 +13,7 @@ Each may be compressed (`.jsonl.gz`).
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,7 @@ from kshot.data.files import (
     show_value,
     suffix_of,
     text_of,
+    unknown_suffix,
     usual_field,
     value_of,
     whole_characters,
@@ -51,6 +53,9 @@ SPAN_FIELDS = ("spans", "entities")
 
 COLUMN_SUFFIXES = (".conll", ".bio", ".iob", ".iob2")
 TAGGED_SUFFIXES = (".jsonl", ".json", *COLUMN_SUFFIXES, ".tsv", ".txt")
+
+_DOCUMENT = "-DOCSTART-"
+"""How a line begins that parts two documents."""
 
 _INLINE = re.compile(
     r"""\\(?P<escaped>[\[\]()\\])
@@ -136,11 +141,8 @@ def _sentences(path: Path, task: str | None, part: str | None) -> Iterator[_Sent
             return _annotated(path, read_utf8(path))
         case suffix if suffix in (*COLUMN_SUFFIXES, ".tsv"):
             return _columns(path, read_utf8(path))
-        case suffix:
-            raise KshotError(
-                f'{path} has the suffix "{suffix}", which kshot does not read as tagged sentences; use one of '
-                f"{', '.join(TAGGED_SUFFIXES)} (or any of them with .gz)."
-            )
+        case _:
+            raise unknown_suffix(path, TAGGED_SUFFIXES, "tagged sentences")
 
 
 def _example(path: Path, sentence: _Sentence, scheme: Scheme) -> TaggedExample:
@@ -263,10 +265,11 @@ def _columns(path: Path, content: str) -> Iterator[_Sentence]:
     tokens: list[str] = []
     tags: list[str] = []
     places: list[str] = []
-    for number, line in enumerate([*content.split("\n"), ""], 1):
-        values = _values(line)
-        if line.startswith("-DOCSTART-") or (not tokens and _is_comment(line)):
+    lines = [*content.split("\n"), ""]
+    for number, line in enumerate(lines, 1):
+        if not tokens and _is_comment(lines, number - 1):
             continue
+        values = [] if line.startswith(_DOCUMENT) else _values(line)
         if not values:
             if tokens:
                 yield _Sentence(tokens, tags, places)
@@ -293,10 +296,14 @@ def _values(line: str) -> list[str]:
     return [value.strip() for value in stripped.split("\t")] if "\t" in stripped else stripped.split()
 
 
-def _is_comment(line: str) -> bool:
-    """Whether a line before a sentence is about it; a sentence may begin with the token `#`, too."""
-    values = _values(line)
-    return line.startswith("# ") and not (len(values) == 2 and _is_tag(values[1]))
+def _is_comment(lines: Sequence[str], place: int) -> bool:
+    """Whether a line before a sentence is about it; one with a tag, and as many columns as the next token, is `#`."""
+    if not lines[place].startswith("# "):
+        return False
+    values = _values(lines[place])
+    others = (lines[k] for k in chain(range(place + 1, len(lines)), range(place - 1, -1, -1)))
+    tokens = (_values(line) for line in others if line.strip() and not line.startswith(("# ", _DOCUMENT)))
+    return not _is_tag(values[-1]) or len(values) != len(next(tokens, values))
 
 
 def _is_tag(value: str) -> bool:
@@ -305,8 +312,8 @@ def _is_tag(value: str) -> bool:
 
 def _is_columns(content: str, n_lines: int = 50) -> bool:
     """Whether the first lines of a table end in tags, all of them, and hence the first, which would name the fields."""
-    lines = [line for line in content.split("\n") if line.strip() and not line.startswith("-DOCSTART-")]
-    ends = [_values(line) for line in lines[:n_lines] if not _is_comment(line)]
+    lines = [line for line in content.split("\n") if line.strip() and not line.startswith(_DOCUMENT)]
+    ends = [_values(line) for place, line in enumerate(lines[:n_lines]) if not _is_comment(lines, place)]
     return bool(ends) and all(len(each) > 1 and _is_tag(each[-1]) for each in ends)
 
 

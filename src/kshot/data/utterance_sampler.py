@@ -4,16 +4,27 @@ An episode is a domain: some turns of each of its intents to learn from, and oth
 slot that no turn of the draw shows is brought in by a turn of the same intent that does, where that takes no other slot
 away, so a support shows the slots of its domain as far as it can. What it does not show nobody can find.
 
-The same utterance after the same turns, case and white space aside, never stands on both sides of an episode.
+The same utterance after the same turns, case and white space aside, never stands on both sides of an episode; one that
+stands under two intents of its domain is in none.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
+from kshot.data.draws import (
+    Count,
+    Sampler,
+    count_ends,
+    distinct_numbers,
+    generator_of,
+    least_left,
+    pick,
+    show_ends,
+    whole_number,
+)
 from kshot.data.examples import INTENT, SLOT, Episode, Utterance, class_of
 from kshot.data.normal import normalise
 from kshot.errors import KshotError, several
@@ -149,19 +160,29 @@ class UtteranceSampler(Sampler):
         small: list[str] = []
         shot, query = (max(ends[1], 1) for ends in (self._shot, self._query))
         for name in sorted({each.task for each in self.examples}):
-            support = _by_intent(self.examples, self._keys, name)
+            contested = self._contested(name)
+            support = _by_intent(self.examples, self._keys, name, contested)
             few = [intent for intent, rows in support.items() if len(rows) < shot]
             where = f' of the domain "{name}"' if name else ""
             if few and not skip_small:
+                own = " that no other intent has" if contested else ""
                 raise KshotError(
-                    f'The intent "{few[0]}"{where} has {several(len(support[few[0]]), "different turn")} but needs '
-                    f"{shot} (shot {show_ends(self._shot)}); add turns, lower shot, or leave small intents out with "
-                    "skip_small."
+                    f'The intent "{few[0]}"{where} has {several(len(support[few[0]]), "different turn")}{own} but '
+                    f"needs {shot} (shot {show_ends(self._shot)}); add turns, lower shot, or leave small intents out "
+                    "with skip_small."
                 )
             small += [f"{name}: {intent}" if name else intent for intent in few]
             support = {intent: rows for intent, rows in support.items() if intent not in few}
-            asked = tuple(row for row, each in enumerate(self.query_examples) if each.task == name)
-            n_left = len({self._query_keys[row] for row in asked}) - (shot * len(support) if self._one_pool else 0)
+            asked = tuple(
+                row
+                for row, (each, key) in enumerate(zip(self.query_examples, self._query_keys, strict=True))
+                if each.task == name and key not in contested
+            )
+            n_left = least_left(
+                [self._query_keys[row] for row in asked],
+                [[self._keys[row] for row in rows] for rows in support.values()],
+                self._shot[1],
+            )
             if support and n_left >= query:
                 kept.append(_Domain(name, support, asked))
             elif skip_small:
@@ -175,13 +196,26 @@ class UtteranceSampler(Sampler):
             raise KshotError("No domain has enough turns; lower shot and query or add turns.")
         return kept, tuple(small)
 
+    def _contested(self, domain: str) -> set[str]:
+        """What stands under two intents of a domain, in either pool."""
+        intents_of: dict[str, set[str]] = defaultdict(set)
+        for examples, keys in ((self.examples, self._keys), (self.query_examples, self._query_keys)):
+            for each, key in zip(examples, keys, strict=True):
+                if each.task == domain:
+                    intents_of[key].add(each.intent)
+        return {key for key, intents in intents_of.items() if len(intents) > 1}
 
-def _by_intent(examples: Sequence[Utterance], keys: Sequence[str], domain: str) -> dict[str, tuple[int, ...]]:
-    """The rows of a domain's different utterances by intent, the intents in order."""
+
+def _by_intent(
+    examples: Sequence[Utterance], keys: Sequence[str], domain: str, contested: Collection[str]
+) -> dict[str, tuple[int, ...]]:
+    """The rows of a domain's different utterances by intent, the intents in order and contested ones left out."""
     first: dict[str, dict[str, int]] = {}
     for row, (each, key) in enumerate(zip(examples, keys, strict=True)):
         if each.task == domain:
-            first.setdefault(each.intent, {}).setdefault(key, row)
+            own = first.setdefault(each.intent, {})
+            if key not in contested:
+                own.setdefault(key, row)
     return {intent: tuple(first[intent].values()) for intent in sorted(first)}
 
 

@@ -27,10 +27,11 @@ from kshot.data.files import (
     TASK_FIELDS,
     TEXT_FIELDS,
     Row,
-    first_row,
+    each_row,
     kind_of,
     name_of,
     read_rows,
+    read_utf8,
     show_value,
     suffix_of,
     text_of,
@@ -44,7 +45,7 @@ INTENT_FIELD, SLOTS_FIELD = "intent", "slots"
 
 
 def is_utterances(path: str | Path) -> bool:
-    """Whether a file has turns with slots, or dialogues whose turns have intents: by what stands in it first.
+    """Whether a file has turns with slots or a history, or dialogues whose turns have intents: in any of its rows.
 
     Raises:
         KshotError: If it has to be looked into and cannot be read.
@@ -52,13 +53,18 @@ def is_utterances(path: str | Path) -> bool:
     path = Path(path)
     if suffix_of(path) not in DIALOGUE_SUFFIXES:
         return False
-    row = first_row(path)
-    if row is None:
-        return False
+    content = read_utf8(path)
+    if not any(f'"{field}"' in content for field in (SLOTS_FIELD, HISTORY_FIELD, TURNS_FIELD)):
+        return False  # as most files of texts, which need not be parsed for this
+    return any(_is_utterance(row) for row in each_row(path))
+
+
+def _is_utterance(row: Row) -> bool:
     turns = row.fields.get(TURNS_FIELD)
     if isinstance(turns, list):
         return any(isinstance(turn, dict) and INTENT_FIELD in turn for turn in turns)
-    return SLOTS_FIELD in row.fields and usual_field(list(row.fields), TEXT_FIELDS) is not None
+    has_history = HISTORY_FIELD in row.fields and INTENT_FIELD in row.fields  # without an intent it is a reply
+    return (SLOTS_FIELD in row.fields or has_history) and usual_field(list(row.fields), TEXT_FIELDS) is not None
 
 
 def read_utterances(path: str | Path) -> list[Utterance]:

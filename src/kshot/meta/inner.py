@@ -51,7 +51,7 @@ class InnerSettings(Settings):
 
     steps: int = Field(0, ge=0)
     test_steps: int | None = Field(None, ge=0)
-    rate: float = 0.1
+    rate: float = Field(0.1, ge=0)
     head_rate: float | None = Field(None, ge=0)
     rates: Literal["fixed", "step", "element"] = "fixed"
     order: Literal[1, 2] = 2
@@ -82,7 +82,8 @@ class InnerLoop(nn.Module):
         for name, shape in shapes.items():
             match settings.rates:
                 case "step":
-                    self.rates[_key(name)] = nn.Parameter(torch.full((settings.steps,), self._first_rate(name)))
+                    n_rates = max(1, settings.steps)  # one for the finished learner, if it alone takes steps
+                    self.rates[_key(name)] = nn.Parameter(torch.full((n_rates,), self._first_rate(name)))
                 case "element":
                     self.rates[_key(name)] = nn.Parameter(torch.full(shape, self._first_rate(name)))
                 case "fixed":

@@ -161,8 +161,10 @@ class Learner(nn.Module):
             with torch.no_grad():
                 vectors = self.vectors(support)
         settings = self.inner.settings
-        if settings.hold_out and settings.test_steps != 0 and len(support.texts) > 1:
-            state = self._stopped_in_time(support, vectors)
+        stops = settings.hold_out and settings.test_steps != 0
+        parts = hold_out(support, settings.hold_out, open=self.task.open) if stops else None
+        if parts and parts[1].texts:
+            state = self._stopped_in_time(*parts, *(self._vectors_of(part, support, vectors) for part in parts))
         else:
             state = self._states(support, vectors, differentiable=False)[-1]
         return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
@@ -365,14 +367,14 @@ class Learner(nn.Module):
     def _portions(self, batch: Batch) -> Callable[[int], Batch]:
         return portions(batch, self.inner.settings.batch if self.moves else None)
 
-    def _stopped_in_time(self, support: Batch, vectors: Tensor | None) -> State:
+    def _stopped_in_time(
+        self, learned_from: Batch, held_out: Batch, of_learned: Tensor | None, of_held: Tensor | None
+    ) -> State:
         """The State of the step that suits texts of the support that were held out of it.
 
         A task needs no validation set, and nobody has to know how many steps are right for it.
         """
         settings = self.inner.settings
-        learned_from, held_out = hold_out(support, settings.hold_out)
-        of_learned, of_held = (self._vectors_of(each, support, vectors) for each in (learned_from, held_out))
         n_steps = settings.steps if settings.test_steps is None else settings.test_steps
         best, lowest, waited = State(), math.inf, 0
         for step, state in enumerate(self._path(learned_from, n_steps, of_learned)):

@@ -59,7 +59,7 @@ class Encoder(nn.Module, ABC):
 
     def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
         """One vector for each text: (n_texts, length) -> (n_texts, dim); overridden where there is a shorter way."""
-        return self.pool(_like_weights(self(ids, mask), self), mask)
+        return self.pool(like_weights(self(ids, mask), self), mask)
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ def _encode(
             padded = [pad([each[i] for i in call], encoder.vocabulary.pad_id) for each in read]
             tensors = tuple(tensor.to(device) for pair in padded for tensor in pair)
             outputs = functional_call(network, own, tensors) if weights else network(*tensors)
-            outputs = _like_weights(outputs, encoder)
+            outputs = like_weights(outputs, encoder)
             vectors.append(outputs if words is None else word_means(outputs, [words[i] for i in call]))
             order.append(call)
     counts = np.array(n_vectors(texts, words), dtype=np.int64)
@@ -307,7 +307,7 @@ def twin(module: nn.Module) -> nn.Module:
     return copied(module)
 
 
-def _like_weights(states: Tensor, encoder: Encoder) -> Tensor:
+def like_weights(states: Tensor, encoder: Encoder) -> Tensor:
     """The states in the precision of the weights: float32 unless someone made the encoder double."""
     return states.to(next(encoder.parameters()).dtype)
 

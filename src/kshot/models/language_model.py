@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from kshot.errors import KshotError
@@ -34,8 +35,8 @@ class LanguageModelSettings(Settings):
 
     kind: str
     model: str
-    max_length: int = 128
-    lora_rank: int = 0
+    max_length: int = Field(128, ge=1)
+    lora_rank: int = Field(0, ge=0)
     lora_alpha: float = 16.0
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor
 
+from kshot.data.files import found_at
 from kshot.errors import KshotError
 from kshot.models.bert import Bert, bert_config, has_weights
 from kshot.models.encoder import Encoder
@@ -49,10 +51,10 @@ class PretrainedSettings(Settings):
     kind: Literal["pretrained"] = "pretrained"
     model: str = "minilm"
     pooling: Literal["mean", "cls"] = "mean"
-    max_length: int = 128
-    lora_rank: int = 0
+    max_length: int = Field(128, ge=1)
+    lora_rank: int = Field(0, ge=0)
     lora_alpha: float = 16.0
-    dropout: float | None = None
+    dropout: float | None = Field(None, ge=0, lt=1)
 
 
 def resolve(model: str, *, download: bool = True) -> Path:
@@ -63,7 +65,7 @@ def resolve(model: str, *, download: bool = True) -> Path:
     Raises:
         KshotError: If none has it.
     """
-    if Path(model).is_dir():
+    if found_at(Path(model)) == "folder":
         return Path(model)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -109,16 +111,29 @@ def token_embeddings(model: str, *, max_length: int) -> tuple[Vocabulary, Tensor
     return read_vocabulary(folder, max_length), _token_table(model).detach().float().clone()
 
 
-def positions_of(config: Any, max_length: int, model: str) -> int | None:
-    """How many positions a model has; None if they have no end.
+def positions_of(network: Any) -> int | None:
+    """How many tokens a model can read at once; None if there is no end.
+
+    RoBERTa and what is made like it (XLM-R, MPNet) count from behind the position of padding, and have as many fewer.
+    """
+    longest = getattr(network.config, "max_position_embeddings", None)
+    if longest is None:
+        return None
+    tables = (module for name, module in network.named_modules() if name.endswith("position_embeddings"))
+    unused = [table.padding_idx + 1 for table in tables if getattr(table, "padding_idx", None) is not None]
+    return int(longest) - max(unused, default=0)
+
+
+def check_positions(network: Any, max_length: int, model: str) -> int | None:
+    """As `positions_of`.
 
     Raises:
         KshotError: If texts may be longer.
     """
-    longest = getattr(config, "max_position_embeddings", None)
+    longest = positions_of(network)
     if longest is not None and max_length > longest:
         raise KshotError(f'max_length {max_length} is more than the {longest} positions of "{model}".')
-    return None if longest is None else int(longest)
+    return longest
 
 
 class PretrainedEncoder(Encoder):
@@ -150,7 +165,7 @@ class PretrainedEncoder(Encoder):
             self.model, self.config = _empty_model(config), config
             self.vocabulary = vocabulary
         self.dim = int(self.model.config.hidden_size)
-        positions_of(self.model.config, settings.max_length, settings.model)
+        check_positions(self.model, settings.max_length, settings.model)
         table = _token_table(self.model)
         self.token_table = next(name for name, tensor in self.named_parameters() if tensor is table)
         if settings.lora_rank:

@@ -24,6 +24,7 @@ from kshot.models.language_model import (
     cache_of,
     past_of,
 )
+from kshot.models.pretrained import positions_of
 
 
 class PretrainedCausalSettings(LanguageModelSettings):
@@ -68,7 +69,7 @@ class PretrainedCausal(LanguageModel):
             )
         self.begin_id, self.end_id = end if begin is None else begin, end
         self.vocabulary.end_with(self.end_id)
-        positions = getattr(about, "max_position_embeddings", None)
+        positions = positions_of(self.model)
         if positions is not None and 2 * longest > positions:
             raise KshotError(
                 f'max_length {longest} is more than half of the {positions} positions of "{name}", which a given text '

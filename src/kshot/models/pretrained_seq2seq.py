@@ -14,7 +14,7 @@ from kshot.models.language_model import (
     cache_of,
     past_of,
 )
-from kshot.models.pretrained import positions_of
+from kshot.models.pretrained import check_positions
 
 
 class PretrainedSeq2SeqSettings(LanguageModelSettings):
@@ -42,7 +42,7 @@ class PretrainedSeq2Seq(LanguageModel):
         begin = about.decoder_start_token_id
         self.begin_id = int(about.pad_token_id if begin is None else begin)
         self.end_id = int(about.eos_token_id)
-        longest = positions_of(about, settings.max_length, settings.model)
+        longest = check_positions(self.model, settings.max_length, settings.model)
         self.most_tokens = settings.max_length if longest is None else longest
 
     def _parts(self) -> tuple[nn.Module, ...]:

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kshot.errors import KshotError
-from kshot.models.encoder import Encoder
+from kshot.models.encoder import Encoder, like_weights
 from kshot.models.products import Linear, written_out
 from kshot.models.recurrence import lstm
 from kshot.models.spelling import Spelling
@@ -38,12 +38,12 @@ class ScratchSettings(Settings):
 
     tokens: Tokens = "bpe"
     n_character_filters: int = Field(50, ge=1)
-    vocabulary_size: int = 8000
-    max_length: int = 128
-    embedding_dim: int = 128
+    vocabulary_size: int = Field(8000, ge=1)
+    max_length: int = Field(128, ge=1)
+    embedding_dim: int = Field(128, ge=1)
     embeddings: str | None = None
     train_embeddings: bool = True
-    dropout: float = 0.1
+    dropout: float = Field(0.1, ge=0, lt=1)
 
     @property
     def is_spelled(self) -> bool:
@@ -58,7 +58,7 @@ class BagSettings(ScratchSettings):
     """
 
     kind: Literal["bag"] = "bag"
-    embedding_dim: int = 512
+    embedding_dim: int = Field(512, ge=1)
 
 
 class CNNSettings(ScratchSettings):
@@ -70,8 +70,8 @@ class CNNSettings(ScratchSettings):
     """
 
     kind: Literal["cnn"] = "cnn"
-    widths: tuple[int, ...] = (3, 4, 5)
-    n_filters: int = 100
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((3, 4, 5), min_length=1)
+    n_filters: int = Field(100, ge=1)
 
 
 class LSTMSettings(ScratchSettings):
@@ -84,7 +84,7 @@ class LSTMSettings(ScratchSettings):
     """
 
     kind: Literal["lstm"] = "lstm"
-    hidden_dim: int = 256
+    hidden_dim: int = Field(256, ge=1)
     bidirectional: bool = False
     pooling: Literal["last", "max", "mean"] = "last"
 
@@ -99,9 +99,9 @@ class TransformerSettings(ScratchSettings):
     """
 
     kind: Literal["transformer"] = "transformer"
-    model_dim: int = 192
-    n_layers: int = 3
-    n_heads: int = 6
+    model_dim: int = Field(192, ge=1)
+    n_layers: int = Field(3, ge=1)
+    n_heads: int = Field(6, ge=1)
 
 
 class _Embedded(Encoder):
@@ -130,9 +130,19 @@ class _Embedded(Encoder):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         if self.spelling is None:
             return self.states(self.embed(self.embedding(ids), mask), mask)
-        words, present, word_of = self.spelling(ids, self.embedding(ids), mask)
-        states = self.states(self.embed(words, present), present)  # (n, n_words, dim)
+        states, _, word_of = self._of_words(ids, mask, self.spelling)
         return states.gather(1, word_of.unsqueeze(-1).expand(-1, -1, states.shape[-1]))  # (n, L, dim)
+
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if self.spelling is None:
+            return super().pooled(ids, mask)
+        states, present, _ = self._of_words(ids, mask, self.spelling)
+        return self.pool(like_weights(states, self), present)  # each word once, however long it is
+
+    def _of_words(self, ids: Tensor, mask: Tensor, spelling: Spelling) -> tuple[Tensor, Tensor, Tensor]:
+        """A state for each word, (n, n_words, dim), where there is one, and the word that each token belongs to."""
+        words, present, word_of = spelling(ids, self.embedding(ids), mask)
+        return self.states(self.embed(words, present), present), present, word_of
 
     @abstractmethod
     def states(self, x: Tensor, mask: Tensor) -> Tensor:

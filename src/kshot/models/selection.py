@@ -19,7 +19,8 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
         encoder: The encoder.
         moves: `all`; `none`; `layers`, all but the embeddings; `norm`, its LayerNorm or RMSNorm tensors; `lora`, its
             LoRA matrices; `decoder`, that of an encoder-decoder; `source`, what reads the text that is given to one,
-            token embeddings included (Gu et al. 2018, arXiv:1808.08437, section 5.1); `top:N`, its last N layers.
+            token embeddings included (Gu et al. 2018, arXiv:1808.08437, section 5.1); `top:N`, the last N layers of
+            each of its stacks.
 
     Raises:
         KshotError: If the word is unknown or selects nothing.
@@ -43,9 +44,9 @@ def select(encoder: nn.Module, moves: str) -> tuple[str, ...]:
             has_decoder = any("decoder." in name for name in names)
             chosen = [name for name in names if has_decoder and not re.search(r"decoder\.|lm_head", name)]
         case ["top", number] if number.isdigit():
-            layer_of = {name: int(found[1]) for name in names if (found := _LAYER.search(name))}
-            n_layers = max(layer_of.values(), default=-1) + 1
-            chosen = [name for name in names if name in layer_of and layer_of[name] >= n_layers - int(number)]
+            places = {name: (name[: found.start()], int(found[1])) for name in names if (found := _LAYER.search(name))}
+            last = dict(sorted(places.values()))  # of each stack of layers
+            chosen = [name for name, (stack, layer) in places.items() if layer > last[stack] - int(number)]
         case _:
             raise KshotError(f'"{moves}" selects no tensors; choose one of {WORDS}.')
     if not chosen:

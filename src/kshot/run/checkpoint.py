@@ -71,9 +71,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         save_file(_contiguous(checkpoint.optimiser), draft / _OPTIMISER)
         written = {"format": _FORMAT, **asdict(checkpoint.progress)}
         (draft / _PROGRESS).write_text(json.dumps(written) + "\n", encoding="utf-8")
-    for other in folder.iterdir():
+    for other in (*_complete(folder), *folder.glob(".step-*")):  # and what a run that was killed left half-written
         if other.name != target.name:
-            shutil.rmtree(other)
+            shutil.rmtree(other, ignore_errors=True)  # no reason to stop a training
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
@@ -82,7 +82,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         KshotError: If it is damaged, or of a newer format.
     """
-    complete = sorted(folder.glob("step-*"))
+    complete = _complete(folder)
     if not complete:
         return None
     newest = complete[-1]
@@ -99,6 +99,12 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             f"{newest / _PROGRESS} is damaged ({error}); remove {newest} to begin again from the start."
         ) from error
     return Checkpoint(progress, *(read_tensors(newest / name) for name in (_WEIGHTS, _BEST, _OPTIMISER)))
+
+
+def _complete(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the oldest first."""
+    by_step = {path.name.removeprefix("step-"): path for path in folder.glob("step-*") if path.is_dir()}
+    return [by_step[step] for step in sorted(filter(str.isdecimal, by_step), key=int)]
 
 
 def flatten(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -4,10 +4,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from kshot.data.files import read_utf8
 from kshot.errors import KshotError, did_you_mean
 from kshot.meta.learner import AlgorithmSettings
 from kshot.models.build import EncoderSettings
@@ -67,9 +68,9 @@ class TrainingSettings(Settings):
     shot: Count = 5
     query: Count = 5
     rotate: bool = False
-    learning_rate: float = 1e-3
-    head_learning_rate: float | None = None
-    weight_decay: float = 0.01
+    learning_rate: float = Field(1e-3, ge=0)
+    head_learning_rate: float | None = Field(None, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, le=1)
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     clip: float = Field(1.0, ge=0)
@@ -78,7 +79,7 @@ class TrainingSettings(Settings):
     kernels: Kernels = "auto"
     augment: tuple[str, ...] = ()
     token_cutoff: float = Field(0.0, ge=0, lt=1)
-    average: tuple[float, ...] = (1.0,)
+    average: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field((1.0,), min_length=1)
 
 
 class ValidationSettings(Settings):
@@ -93,7 +94,8 @@ class ValidationSettings(Settings):
         patience: Validations without a better one after which training ends; 0 for never.
         choose_names: Whether class names are left out at the end if that is better on `valid`.
         keep_start: Whether the start is kept where training is not better for certain: the interval of the difference
-            on fresh episodes has to lie above 0.
+            on fresh episodes has to lie above 0. If not, the best of what training passed through is taken, though it
+            be worse than the start.
     """
 
     every: int = Field(50, ge=1)
@@ -139,7 +141,7 @@ class Recipe(Settings):
     """
 
     title: str = ""
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, lt=2**32)
     data: DataSettings = DataSettings()
     start: str | None = None
     encoder: EncoderSettings = PretrainedSettings()
@@ -177,7 +179,7 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(source)
     carried = files("kshot.recipes") / f"{source}.toml"
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text = read_utf8(path)
     elif carried.is_file():
         text = carried.read_text(encoding="utf-8")
     else:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from kshot.artefact import check_file, new_file
 from kshot.data.catalogue import load_dataset
 from kshot.data.examples import Episode
 from kshot.errors import KshotError
@@ -22,7 +23,7 @@ from kshot.meta_learner import load
 from kshot.run.bootstrap import paired_bootstrap
 from kshot.run.config import Count
 from kshot.run.together import can_score_together, score_together
-from kshot.tasks.translation import Translation
+from kshot.tasks.translation import Translation, corpus_scores
 
 _TIMED_EPISODES = 11
 _TIMED_SECONDS = 10.0  # after which no further adaptation is timed: slow ones vary less
@@ -52,11 +53,13 @@ class Evaluation:
         measures: The names of the scores, the one that decides first.
         scores: One row an episode, one column a measure, (n_episodes, n_measures).
         seconds: The median time of an adaptation from raw text, nothing being cached.
+        translations: Of translators, what was made of each source, episode by episode.
     """
 
     measures: tuple[str, ...]
     scores: NDArray[np.float64]
     seconds: float
+    translations: Sequence[Sequence[str]] = ()
 
     def of(self, measure: str) -> Estimate:
         """The mean of a measure over the episodes."""
@@ -110,28 +113,43 @@ def evaluate(learner: Learner, episodes: Sequence[Episode], *, time: bool = True
         time: Whether a few adaptations are timed besides.
     """
     was_training = learner.training
+    translations: list[list[str]] = []
     learner.eval()
     try:
         with torch.no_grad(), learner.encoder.remembering():
             if can_score_together(episodes, learner):
                 scores = score_together(episodes, learner)
             else:
-                scores = score_each(learner, episodes)
+                scores, translations = score_each(learner, episodes)
         seconds = _seconds(learner, episodes) if time else math.nan
     finally:
         learner.train(was_training)
-    return Evaluation(learner.task.measures, scores, seconds)
+    return Evaluation(learner.task.measures, scores, seconds, translations)
 
 
-def score_each(learner: Learner, episodes: Sequence[Episode]) -> NDArray[np.float64]:
-    """Adapts to one episode after the other and scores its queries: one row an episode, one column a measure."""
-    return np.array([_score(learner, episodes[i]) for i in range(len(episodes))], dtype=np.float64)
+def score_each(learner: Learner, episodes: Sequence[Episode]) -> tuple[NDArray[np.float64], list[list[str]]]:
+    """Adapts to one episode after the other and scores its queries.
+
+    Returns:
+        One row an episode, one column a measure; and the `Evaluation.translations`.
+    """
+    scores: list[tuple[float, ...]] = []
+    translations: list[list[str]] = []
+    for i in range(len(episodes)):
+        episode, task = episodes[i], learner.task
+        support, query = collate(learner, episode)
+        scorer = learner.scorer(learner.adapt(support), query)
+        if isinstance(task, Translation):  # kept, since comparing two needs them again
+            assert query.given is not None
+            translations.append(task.texts(scorer, query.given))
+            scores.append(corpus_scores(translations[-1], _references(episode)))
+        else:
+            scores.append(task.score(scorer, query, episode.query, episode.classes))
+    return np.array(scores, dtype=np.float64), translations
 
 
-def _score(learner: Learner, episode: Episode) -> tuple[float, ...]:
-    support, query = collate(learner, episode)
-    state = learner.adapt(support)
-    return learner.task.score(learner.scorer(state, query), query, episode.query, episode.classes)
+def _references(episode: Episode) -> list[str]:
+    return [target for pair in episode.query for target in pair.texts[1:]]
 
 
 def _seconds(learner: Learner, episodes: Sequence[Episode]) -> float:
@@ -165,6 +183,7 @@ def evaluate_run(
     algorithm: str | None = None,
     against: Path | None = None,
     json_file: Path | None = None,
+    show: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluates a saved learner on a part of a data set.
 
@@ -181,21 +200,29 @@ def evaluate_run(
         algorithm: Another algorithm over the learner's encoder; None for its own.
         against: The folder of a learner to compare with, which adapts to the same episodes; None for none.
         json_file: Where the figures are written as well.
+        show: Is given the figures before they are written, so that they are seen even if there is no room for the file.
 
     Returns:
         The figures and the settings that they belong to; also written to `json_file`, with the scores of each
         episode.
 
     Raises:
-        KshotError: If the run or the data cannot be used.
+        KshotError: If the run or the data cannot be used, or the file cannot be written.
     """
+    if json_file is not None:
+        check_file(json_file)
     loaded = load(run)
     learner = (loaded if algorithm is None else loaded.variant(algorithm=algorithm)).learner
+    other = None if against is None else load(against).learner
+    if other is not None and type(other.task) is not type(learner.task):
+        raise KshotError(f"{against} learns {other.task.kind}, not {learner.task.kind}; compare two of one kind.")
     dataset = load_dataset(data, split=split)
     way = dataset.usual_way if way is None else way
     sampler = dataset.sampler(part, way=way, shot=shot, query=query, seed=seed, n_episodes=episodes)
     evaluation = evaluate(learner, sampler)
-    compared = {} if against is None else _compared(learner, evaluation, load(against).learner, sampler, against)
+    compared: Mapping[str, Any] = {}
+    if other is not None:
+        compared = {"against": str(against), **_differences(evaluation, evaluate(other, sampler, time=False), sampler)}
     settings: Mapping[str, Any] = {
         "run": str(run),
         "algorithm": learner.settings.name,
@@ -215,49 +242,27 @@ def evaluate_run(
         "signatures": list(learner.task.signatures()),
         "numbers": sorted(learner.task.numbers),
     }
+    if show is not None:
+        show(figures)
     if json_file is not None:
         each = {
             f"each_{name}": column.tolist()
             for name, column in zip(evaluation.measures, evaluation.scores.T, strict=True)
         }
-        _write_json(json_file, {**figures, **each})
+        with new_file(json_file) as file:
+            file.write(json.dumps({**figures, **each}, indent=2) + "\n")
     return figures
 
 
-def _compared(
-    learner: Learner, evaluation: Evaluation, other: Learner, episodes: Sequence[Episode], name: Path
-) -> dict[str, Any]:
-    """The differences to another learner on the same episodes; of translators also by the bootstrap over sentences."""
-    if type(other.task) is not type(learner.task):
-        raise KshotError(f"{name} learns {other.task.kind}, not {learner.task.kind}; compare two of one kind.")
-    theirs = evaluate(other, episodes, time=False)
-    figures: dict[str, Any] = {"against": str(name)}
-    for place, measure in enumerate(evaluation.measures):
-        difference = estimate(evaluation.scores[:, place] - theirs.scores[:, place])
+def _differences(ours: Evaluation, theirs: Evaluation, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """The differences of two learners on the same episodes; of translators also by the bootstrap over sentences."""
+    figures: dict[str, Any] = {}
+    for place, measure in enumerate(ours.measures):
+        difference = estimate(ours.scores[:, place] - theirs.scores[:, place])
         key = measure.lower().replace(" ", "_")
         figures |= {f"{key}_difference": difference.mean, f"{key}_difference_interval": difference.half_width}
-    if isinstance(learner.task, Translation):
-        drawn = [episodes[i] for i in range(len(episodes))]
-        made = [[translations(each, episode) for episode in drawn] for each in (learner, other)]
-        references = [[text for pair in episode.query for text in pair.texts[1:]] for episode in drawn]
-        found = paired_bootstrap(made[0], made[1], references)
+    if ours.translations:
+        references = [_references(episodes[i]) for i in range(len(episodes))]
+        found = paired_bootstrap(ours.translations, theirs.translations, references)
         figures["bootstrap"] = {"points": found.points, "low": found.low, "high": found.high}
     return figures
-
-
-def translations(learner: Learner, episode: Episode) -> list[str]:
-    """Adapts to the support of an episode and translates the sources of its query."""
-    task = learner.task
-    assert isinstance(task, Translation)
-    support, query = collate(learner, episode)
-    assert query.given is not None
-    return task.texts(learner.scorer(learner.adapt(support), query), query.given)
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        draft.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise KshotError(f"{path} could not be written ({error.strerror}); choose another place.") from error

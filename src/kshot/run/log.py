@@ -9,6 +9,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from kshot.artefact import new_file
 from kshot.errors import KshotError
 
 
@@ -86,9 +87,8 @@ class Log:
             return
         lines = self._path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step] if step else []
-        draft = self._path.with_suffix(".draft")
-        draft.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        draft.replace(self._path)
+        with new_file(self._path) as file:
+            file.writelines(line + "\n" for line in kept)
 
 
 def _step_of(line: str) -> float:

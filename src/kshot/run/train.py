@@ -1,5 +1,6 @@
 """Meta-training: the outer loop, from a recipe to a saved learner."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kshot.artefact import load_learner, new_folder, save_learner
+from kshot.artefact import damaged, load_learner, new_folder, save_learner
 from kshot.calibration import measure_prior
 from kshot.data.catalogue import load_dataset
 from kshot.data.dataset import Dataset
@@ -26,7 +27,7 @@ from kshot.models.products import explain
 from kshot.models.selection import select
 from kshot.models.vocabulary import TokenIds
 from kshot.run.checkpoint import Checkpoint, Progress, flatten, load_checkpoint, save_checkpoint, unflatten
-from kshot.run.config import Recipe, TrainingSettings
+from kshot.run.config import Recipe, TrainingSettings, parse_recipe
 from kshot.run.evaluate import Estimate, Evaluation, collate, evaluate
 from kshot.run.log import Log
 from kshot.tasks.base import Batch
@@ -80,7 +81,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
     _check(recipe, dataset, learner)
     if not begun:  # only now, so that a recipe that cannot run leaves nothing behind
         with new_folder(out) as draft:
-            (draft / _RECIPE).write_text(_text_of(recipe), encoding="utf-8")
+            (draft / _RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
             (draft / _CHECKPOINTS).mkdir()
     start = _copy(learner.state_dict())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -139,7 +140,8 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
     checkpoint = load_checkpoint(out / _CHECKPOINTS)
     if checkpoint is None:
         score = evaluate(learner, validation, time=False).main.mean
-        progress, best = Progress(step=0, best_step=0, best_score=score, waited=0), _copy(own)
+        to_beat = score if recipe.validation.keep_start else -math.inf
+        progress, best = Progress(step=0, best_step=0, best_score=to_beat, waited=0), _copy(own)
     else:
         learner.load_state_dict(dict(checkpoint.weights), strict=False)
         unflatten(optimiser, checkpoint.optimiser)
@@ -154,8 +156,8 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
             if drawn.skipped:
                 log.say(f"Left out of {part}, with too few examples: {', '.join(drawn.skipped)}.")
         log.say(explain(learner.kernels, next(learner.parameters()).device))
-        if progress.step == 0:
-            log.figures(0, valid=progress.best_score)
+        if checkpoint is None:
+            log.figures(0, valid=score)
         begin = perf_counter()
         for step in range(progress.step, settings.steps):
             if recipe.validation.patience and progress.waited >= recipe.validation.patience:
@@ -219,7 +221,8 @@ def rate_factor(step: int, settings: TrainingSettings) -> float:
 
 def _optimiser(learner: Learner, settings: TrainingSettings) -> torch.optim.Optimizer:
     """AdamW with a rate for the encoder and one for the rest; vectors and scalars do not decay."""
-    rates = {True: settings.learning_rate, False: settings.head_learning_rate or settings.learning_rate}
+    of_heads = settings.head_learning_rate
+    rates = {True: settings.learning_rate, False: settings.learning_rate if of_heads is None else of_heads}
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, tensor in learner.named_parameters():
         if tensor.requires_grad:
@@ -337,19 +340,15 @@ def _between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: floa
     return {name: torch.lerp(start[name].to(end[name].device), end[name], share) for name in end}
 
 
+def _temperature_sampler(recipe: Recipe, dataset: Dataset) -> Sampler:
+    """The episodes of which the temperature is measured of tasks that have nothing to find their own by: one-shot."""
+    one_shot = recipe.validation.model_copy(update={"shot": 1})
+    return sampler(recipe.model_copy(update={"validation": one_shot}), dataset, "judgement", _TEMPERATURE_EPISODES)
+
+
 def _prior_temperature(recipe: Recipe, dataset: Dataset, learner: Learner) -> float:
-    """The temperature of tasks that have nothing to find their own by: that of one-shot `valid` episodes."""
-    episodes = dataset.sampler(
-        "valid",
-        way=recipe.validation.way,
-        shot=1,
-        query=5,
-        seed=recipe.seed * len(_STREAMS) + _STREAMS["judgement"],
-        n_episodes=_TEMPERATURE_EPISODES,
-        skip_small=recipe.data.skip_small,
-    )
     with learner.eval().encoder.remembering():
-        return measure_prior(learner, [collate(learner, episode) for episode in episodes])
+        return measure_prior(learner, [collate(learner, each) for each in _temperature_sampler(recipe, dataset)])
 
 
 def _about(recipe: Recipe, dataset: Dataset, outcome: Outcome) -> dict[str, object]:
@@ -379,7 +378,7 @@ def _is_begun(out: Path, recipe: Recipe, resume: bool) -> bool:
     if path.is_file():
         if not resume:
             raise KshotError(f"{out} already holds a run; go on with it by --resume, or give another folder to --out.")
-        if path.read_text(encoding="utf-8") != _text_of(recipe):
+        if _recipe_in(path) != recipe:
             raise KshotError(
                 f"{out} holds a run of another recipe; resume with the settings in {path}, or give another --out."
             )
@@ -389,17 +388,27 @@ def _is_begun(out: Path, recipe: Recipe, resume: bool) -> bool:
     return False
 
 
+def _recipe_in(path: Path) -> Recipe:
+    """The recipe of a run; keys that did not exist yet when it was written have their defaults."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not text
+        raise damaged(path, error) from error
+    return parse_recipe(values, str(path))
+
+
 def _check(recipe: Recipe, dataset: Dataset, learner: Learner) -> None:
     """Refuses, before anything is written, episodes that cannot be drawn and learners that cannot learn."""
     if recipe.task.kind != "classification":
         for key in ("rotate", "token_cutoff"):
             if getattr(recipe.training, key):
                 raise KshotError(f"training.{key} is for classification: it would take words apart; leave it out.")
-    for stream in _STREAMS if recipe.training.steps else ("judgement",):
-        sampler(recipe, dataset, stream, 1)
     if recipe.training.steps:
+        sampler(recipe, dataset, "training", 1)
         _optimiser(learner, recipe.training)
-
-
-def _text_of(recipe: Recipe) -> str:
-    return recipe.model_dump_json(indent=2) + "\n"
+    judging = [sampler(recipe, dataset, each, recipe.validation.episodes) for each in ("validation", "judgement")]
+    if not learner.task.open:
+        judging.append(_temperature_sampler(recipe, dataset))
+    for episodes in judging:
+        for _ in episodes:  # drawn, since one that cannot be would cost a finished training
+            pass

@@ -140,6 +140,11 @@ class Task(ABC):
     def score(self, scorer: Scorer, batch: Batch, examples: Sequence[Any], classes: Sequence[str]) -> tuple[float, ...]:
         """Predicts the examples of a batch and compares with what is true: a value for each of `measures`."""
 
+    def judged_by(self, example: Any) -> tuple[str, ...]:
+        """The classes of an example without which the measure that decides cannot count it; here all that it shows."""
+        labels: tuple[str, ...] = example.labels
+        return labels
+
     def signatures(self) -> tuple[str, ...]:
         """What tells others exactly how the measures are computed, where a library says; here nothing."""
         return ()

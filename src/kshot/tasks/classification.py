@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from kshot.data.examples import TextExample
 from kshot.models.vocabulary import Vocabulary
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Scorer, Task, group_of
-from kshot.tasks.names import in_words
+from kshot.tasks.names import joining
 from kshot.tasks.scores import accuracy, macro_f1
 
 GROUP = "label"
@@ -19,12 +21,12 @@ class ClassificationSettings(Settings):
     Attributes:
         class_names: Whether the name of each class joins the support as one more example of it; a name without a
             letter, such as a number, never does.
-        name_weight: How many examples a class name counts for.
+        name_weight: How many examples a class name counts for; at 0 none joins.
     """
 
     kind: Literal["classification"] = "classification"
     class_names: bool = True
-    name_weight: float = 1.0
+    name_weight: float = Field(1.0, ge=0)
 
 
 class Classification(Task):
@@ -55,10 +57,8 @@ class Classification(Task):
 
     def named(self, classes: Sequence[str]) -> tuple[list[str], list[int]]:
         """The class names that join a support set, as words, and the label number of each."""
-        if not self.settings.class_names:
-            return [], []
-        telling = [number for number, name in enumerate(classes) if any(map(str.isalpha, name))]
-        return [in_words(classes[number]) for number in telling], telling
+        words = joining(classes, self.settings)
+        return list(words.values()), [number for number, name in enumerate(classes) if name in words]
 
     def score(
         self, scorer: Scorer, batch: Batch, examples: Sequence[TextExample], classes: Sequence[str]

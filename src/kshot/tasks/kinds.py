@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from kshot.errors import KshotError, did_you_mean
 from kshot.tasks.base import Task
@@ -30,13 +30,21 @@ def build_task(values: Mapping[str, Any]) -> Task:
     """Makes a task of its settings; `kind` says which.
 
     Raises:
-        KshotError: If the kind is unknown.
+        KshotError: If the kind or a setting is unknown, or a value cannot be used.
     """
     kind = values.get("kind", "classification")
     if kind not in TASKS:
         raise KshotError(f'There is no task kind "{kind}".{did_you_mean(kind, TASKS)} Known: {", ".join(TASKS)}.')
     settings_type, task_type = TASKS[kind]
-    task: Task = task_type(settings_type.model_validate(values))
+    try:
+        task: Task = task_type(settings_type.model_validate(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(settings_type.model_fields)
+            raise KshotError(f'The setting "{key}" of {kind} is unknown; it takes: {known}.') from error
+        raise KshotError(f'The setting "{key}" of {kind} cannot be {first["input"]!r}: {first["msg"]}.') from error
     return task
 
 

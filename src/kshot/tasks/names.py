@@ -1,8 +1,27 @@
 """Class names as words."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Protocol
 from unicodedata import category
+
+
+class Naming(Protocol):
+    """Settings of a task that say whether class names join a support set, and how many examples each counts for."""
+
+    @property
+    def class_names(self) -> bool: ...
+
+    @property
+    def name_weight(self) -> float: ...
+
+
+def joining(classes: Sequence[str], settings: Naming) -> dict[str, str]:
+    """The class names that join a support set, as words: those with a letter, if they count at all."""
+    if not settings.class_names or not settings.name_weight:
+        return {}
+    return {name: in_words(name) for name in classes if any(map(str.isalpha, name))}
 
 
 @lru_cache(maxsize=10_000)  # an evaluation draws the same classes over and over

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from kshot.data.examples import TaggedExample
@@ -25,7 +26,7 @@ from kshot.data.tags import Span, spans_of, tags_of
 from kshot.models.vocabulary import Vocabulary
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Group, Scorer, group_of
-from kshot.tasks.names import in_words
+from kshot.tasks.names import joining
 from kshot.tasks.viterbi import Table, transitions, viterbi
 
 TAG, BOUNDARY, ENTITY = "tag", "boundary", "entity"
@@ -39,7 +40,7 @@ class SpanSettings(Settings):
         scheme: What the items and their labels are: `bio`, `io` or `spans`, see `kshot.tasks.spans`.
         class_names: Whether the name of each type joins the support as one more entity of it; a name without a letter,
             such as a number, never does.
-        name_weight: How many examples a type's name counts for.
+        name_weight: How many examples a type's name counts for; at 0 none joins.
         transitions: `valid`: any sequence that BIO allows is as good as another. `learned`: how often entities begin,
             go on and end in the meta-training data counts as well (StructShot, arXiv:2010.02405).
         transition_strength: What learned log probabilities are multiplied by.
@@ -48,7 +49,7 @@ class SpanSettings(Settings):
 
     scheme: Literal["bio", "io", "spans"] = "bio"
     class_names: bool = True
-    name_weight: float = 1.0
+    name_weight: float = Field(1.0, ge=0)
     transitions: Literal["valid", "learned"] = "valid"
     transition_strength: float = 1.0
     table: Table | None = None
@@ -102,9 +103,7 @@ class Spans:
 
     def names(self, classes: Sequence[str]) -> list[TaggedExample]:
         """A sentence for each type: its name, all of it one entity."""
-        if not self.settings.class_names:
-            return []
-        spoken = {name: tuple(in_words(name).split()) for name in classes if any(map(str.isalpha, name))}
+        spoken = {name: tuple(words.split()) for name, words in joining(classes, self.settings).items()}
         return [TaggedExample(each, tags_of([Span(0, len(each), name)], len(each))) for name, each in spoken.items()]
 
     def items(

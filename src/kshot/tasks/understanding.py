@@ -19,11 +19,11 @@ from pydantic import Field
 from torch import Tensor
 
 from kshot.data.dialogue import USER, History, Speaker, newest
-from kshot.data.examples import INTENT, SLOT, Example, Utterance, names_of
+from kshot.data.examples import INTENT, SLOT, Example, Utterance, class_of, names_of
 from kshot.data.words import split_words
 from kshot.models.vocabulary import Vocabulary
 from kshot.tasks.base import Batch, Scorer, Task, group_of
-from kshot.tasks.names import in_words
+from kshot.tasks.names import joining
 from kshot.tasks.scores import span_scores
 from kshot.tasks.spans import Found, Spans, SpanSettings, read_words
 from kshot.tasks.viterbi import count_transitions
@@ -68,6 +68,10 @@ class Understanding(Task):
     def learned_from(self, examples: Iterable[Example]) -> Self:
         table = count_transitions(each.sentence.tags for each in examples if isinstance(each, Utterance))
         return type(self)(self.settings.model_copy(update={"table": table}))
+
+    def judged_by(self, example: Utterance) -> tuple[str, ...]:
+        """Its intent: a frame is wrong as a whole whose intent is not known."""
+        return (class_of(INTENT, example.intent),)
 
     # -- utterances to items -------------------------------------------------------------------------------------------
 
@@ -118,9 +122,7 @@ class Understanding(Task):
 
     def _names(self, intents: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """The words of the names of intents that join a support."""
-        if not self.settings.class_names:
-            return {}
-        return {name: tuple(in_words(name).split()) for name in intents if any(map(str.isalpha, name))}
+        return {name: tuple(words.split()) for name, words in joining(intents, self.settings).items()}
 
     # -- scores to frames ----------------------------------------------------------------------------------------------
 

@@ -25,11 +25,11 @@ class AnchoredSettings(Settings):
     """
 
     scale: float = Field(20.0, gt=0)
-    fit_scale: float = 10.0
-    anchor: float = 0.1
-    steps: int = 50
-    rate: float = 0.03
-    momentum: float = 0.9
+    fit_scale: float = Field(10.0, gt=0)
+    anchor: float = Field(0.1, ge=0)
+    steps: int = Field(50, ge=0)
+    rate: float = Field(0.03, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
 
 
 class Anchored(Head):

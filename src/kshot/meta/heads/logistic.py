@@ -21,7 +21,7 @@ class LogisticSettings(Settings):
 
     c: float = Field(10.0, gt=0)
     normalise: bool = True
-    max_iter: int = 100
+    max_iter: int = Field(100, ge=1)
 
 
 class Logistic(Head):
