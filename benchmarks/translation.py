@@ -27,6 +27,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -200,7 +201,7 @@ def main() -> None:
                 rate = chosen_rate(name, encoder, shot, arguments)
                 figures = {"row": name, "pair": pair, "shot": shot, "rate": rate}
                 learner = learner_of(row, encoder, rate)
-                dataset = dataset_of(arguments.data, row.sources, arguments)
+                dataset = dataset_of(arguments.data, row.sources, arguments.plan)
                 figures |= measure(learner, dataset, "test", pair, shot, arguments)
                 write(path, figures)
                 print(f"{name:28s} {pair} {shot:5d}  {shown(figures)}", flush=True)
@@ -240,9 +241,10 @@ def of_plan(arguments: argparse.Namespace) -> str:
 # -- the sentence pairs ------------------------------------------------------------------------------------------------
 
 
-def dataset_of(name: str, sources: str, arguments: argparse.Namespace) -> PairDataset:
+@cache
+def dataset_of(name: str, sources: str, plan: str) -> PairDataset:
     """The sentence pairs that a row is adapted with."""
-    into_english = PLANS[arguments.plan].english == "target"
+    into_english = PLANS[plan].english == "target"
     dataset = load_dataset(name, split="into_english" if into_english else "from_english")
     assert isinstance(dataset, PairDataset)
     if into_english:
@@ -262,7 +264,7 @@ def folder_of(sources: str, arguments: argparse.Namespace) -> Path:
     """What `dataset_of` gives, as files that a recipe can name."""
     folder: Path = arguments.runs / sources
     if not folder.is_dir():
-        dataset = dataset_of("tatoeba", sources, arguments)
+        dataset = dataset_of("tatoeba", sources, arguments.plan)
         made = folder.with_name(f"{folder.name}.part")
         made.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
@@ -337,7 +339,7 @@ def chosen_rate(name: str, encoder: Encoder | None, shot: int, arguments: argpar
         return None
     path = arguments.runs / "rows" / "valid" / f"{slug(name)}-{min(shot, 500)}.json"
     if not path.is_file():
-        dataset, found = dataset_of("tatoeba", row.sources, arguments), {}
+        dataset, found = dataset_of("tatoeba", row.sources, arguments.plan), {}
         for rate in row.rates:
             learner = learner_of(row, encoder, rate)
             pairs = map(PLANS[arguments.plan].pair, VALID_LANGUAGES)
@@ -413,7 +415,7 @@ def curve(arguments: argparse.Namespace, encoders: dict[str, Encoder]) -> None:
     for name in (each for each in arguments.rows if rows[each].rates and each not in found):
         encoder = started(rows[name].start, encoders, arguments)
         rate = chosen_rate(name, encoder, CURVE_SHOT, arguments)
-        dataset, points = dataset_of(arguments.data, rows[name].sources, arguments), []
+        dataset, points = dataset_of(arguments.data, rows[name].sources, arguments.plan), []
         for steps in CURVE_STEPS:
             learner = learner_of(rows[name], encoder, rate, steps)
             each = [measure(learner, dataset, "test", pair, CURVE_SHOT, arguments, draws=1) for pair in arguments.pairs]

@@ -79,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        print(f'Error: The name "{str(error.filename)[:40]}…" is too long for a file.', file=sys.stderr)
+        from kshot.data.files import unreadable
+
+        print(f"Error: {unreadable(Path(error.filename), error)}", file=sys.stderr)
         return ERROR
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from kshot.data.dialogue import SYSTEM, History, check_history
 from kshot.data.examples import INTENT, SLOT, Reply, SentencePair, TaggedExample, TextExample, Utterance, class_of
 from kshot.data.files import shorten
-from kshot.data.normal import has_half_character, normalise
+from kshot.data.normal import normalise, refuse_half_character
 from kshot.data.replies import replies_of
 from kshot.data.tags import OUTSIDE, first_problem
 from kshot.data.utterances import slots_of
@@ -40,15 +40,9 @@ def check_texts(texts: Iterable[object], *, what: str = "text") -> list[str]:
             raise KshotError(
                 f"{what.capitalize()} {number} is {_describe(text)}, not a text; turn it into a text or leave it out."
             )
-        _refuse_half(text, f"{what.capitalize()} {number}")
+        refuse_half_character(text, f"{what.capitalize()} {number}")
         found.append(str(text))
     return found
-
-
-def _refuse_half(text: str, what: str) -> None:
-    """Refuses half of a surrogate pair, which no file can hold."""
-    if has_half_character(text):
-        raise KshotError(f"{what} has half a character (a lone surrogate); read it again as UTF-8.")
 
 
 def check_made(examples: object, kind: type[E], needs: str) -> list[E]:
@@ -150,7 +144,7 @@ def check_tagged(sentences: Iterable[object], tags: Iterable[object]) -> tuple[T
         if blank := [place for place, word in enumerate(checked, 1) if not word.strip()]:
             raise KshotError(f"Sentence {number}, word {blank[0]} is empty; leave it out, with its tag.")
         for place, name in enumerate(names, 1):
-            _refuse_half(name, f"Sentence {number}, the tag of word {place}")
+            refuse_half_character(name, f"Sentence {number}, the tag of word {place}")
         if problem := first_problem(names):
             place, why = problem
             raise KshotError(
@@ -261,7 +255,7 @@ def _utterance(text: str, frame: object, number: int) -> Utterance:
     intent = frame.get("intent")
     if not isinstance(intent, str) or not intent.strip():
         raise KshotError(f"Frame {number} has no intent; name what the text is for.")
-    _refuse_half(intent, f"The intent of frame {number}")
+    refuse_half_character(intent, f"The intent of frame {number}")
     slots = frame.get("slots", ())
     if not isinstance(slots, (list, tuple)):
         raise KshotError(
@@ -356,7 +350,7 @@ def check_dialogues(dialogues: Iterable[object], *, first: int = 0) -> tuple[Rep
             )
         for number, reply in enumerate(replies, 1):
             for text in reply.texts:
-                _refuse_half(text, f"Reply {number}")
+                refuse_half_character(text, f"Reply {number}")
         return _numbered(replies, first)
     found: list[Reply] = []
     for number, each in enumerate(given, 1):
@@ -435,7 +429,7 @@ def _label(label: object, place: int) -> str:
     if isinstance(label, str):
         if not label.strip():
             raise KshotError(f"Label {place} is empty; name the class.")
-        _refuse_half(label, f"Label {place}")
+        refuse_half_character(label, f"Label {place}")
         return str(label).strip()
     if isinstance(label, bool) or type(label).__name__ == "bool":  # NumPy's, too
         return str(bool(label)).lower()

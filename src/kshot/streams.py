@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
 from kshot.data.dialogue import HISTORY_FIELD, TURNS_FIELD, USER, History, Turn, dialogue_of, read_turns
-from kshot.data.files import find_field, suffix_of, text_of
+from kshot.data.files import find_field, suffix_of, text_of, unreadable
 from kshot.data.readers import TEXT_FIELDS, Row, read_rows, read_texts
 from kshot.errors import KshotError
 
@@ -180,7 +180,7 @@ def _blocks(source: str, stream: Bytes | None, of_text: OfText[T], of_line: OfLi
     try:
         file = path.open("rb")
     except OSError as error:
-        raise KshotError(f"{path} cannot be read: {error.strerror}; check the path and its permissions.") from error
+        raise unreadable(path, error) from error
     with file:
         yield from _of_stream(file, str(path), of_text, of_line, jsonl=path.suffix.lower() == ".jsonl")
 

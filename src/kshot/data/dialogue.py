@@ -24,7 +24,7 @@ from kshot.data.files import (
     text_of,
     unknown_suffix,
 )
-from kshot.data.normal import has_half_character
+from kshot.data.normal import refuse_half_character
 from kshot.errors import KshotError, KshotNotice, did_you_mean, several
 
 Speaker = Literal["user", "system"]
@@ -207,8 +207,7 @@ def check_history(turns: object, what: str) -> History:
                 )
         if not isinstance(text, str) or not text.strip():
             raise KshotError(f"{what}, turn {number} has no text; fill it in or leave the turn out.")
-        if has_half_character(text):
-            raise KshotError(f"{what}, turn {number} has half a character (a lone surrogate); read it again as UTF-8.")
+        refuse_half_character(text, f"{what}, turn {number}")
         found.append(Turn(speaker_of(speaker, f"{what}, turn {number}: the speaker"), text.strip()))
     return tuple(found)
 

@@ -12,6 +12,9 @@ from kshot.errors import KshotError
 Count = int | tuple[int, int] | Literal["all"]
 """How many: a number, a range `(low, high)` drawn uniformly for each episode (both ends included), or all there are."""
 
+TRIES = 10
+"""How often an episode is drawn whose support takes what its query needs, before that is an error."""
+
 
 class Sampler(Sequence[Episode]):
     """A sequence of episodes, each drawn when it is asked for.

@@ -126,7 +126,7 @@ def found_at(path: Path) -> Literal["file", "folder"] | None:
     try:
         return "folder" if path.is_dir() else "file" if path.exists() else None
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def read_utf8(path: Path) -> str:
@@ -136,7 +136,7 @@ def read_utf8(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if path.suffix.lower() == ".gz" and content:
         try:
             content = gzip.decompress(content)
@@ -157,7 +157,8 @@ def _no_file(path: Path) -> KshotError:
     return KshotError(f"There is no file {path}; check the path.{similar}")
 
 
-def _unreadable(path: Path, error: OSError) -> KshotError:
+def unreadable(path: Path, error: OSError) -> KshotError:
+    """The error about a path that the system gives nothing of."""
     if error.errno == errno.ENAMETOOLONG:
         return KshotError(f'The name "{shorten(max(path.parts, key=len), 41)}" is too long for a file.')
     return KshotError(f"{path} cannot be read: {error.strerror}; check the path and its permissions.")

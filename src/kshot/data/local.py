@@ -254,10 +254,10 @@ def _is_data(file: Path, suffix: str) -> bool:
 
 
 def _unit_of(parts: Parts[TextExample]) -> Unit:
-    tasks_of: dict[str, set[str]] = defaultdict(set)
-    for example in _all(parts):
+    examples, tasks_of = _all(parts), defaultdict[str, set[str]](set)
+    for example in examples:
         tasks_of[example.label].add(example.task)
-    if all(example.task for example in _all(parts)) and any(len(tasks) > 1 for tasks in tasks_of.values()):
+    if all(example.task for example in examples) and any(len(tasks) > 1 for tasks in tasks_of.values()):
         return "tasks"
     return "examples" if _share_classes(parts) else "classes"
 

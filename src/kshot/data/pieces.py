@@ -7,11 +7,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kshot.data.draws import Count, Sampler, count_ends, distinct_numbers, generator_of, pick, show_ends, whole_number
+from kshot.data.draws import (
+    TRIES,
+    Count,
+    Sampler,
+    count_ends,
+    distinct_numbers,
+    generator_of,
+    pick,
+    show_ends,
+    whole_number,
+)
 from kshot.data.examples import Episode
 from kshot.errors import KshotError, several
-
-_TRIES = 10
 
 EpisodeAugmentation = Callable[[Episode, np.random.Generator], Episode]
 """A change to both sides of an episode; the generator is the only source of chance."""
@@ -131,7 +139,7 @@ class PieceSampler(Sampler):
         rng = generator_of(self.seed, i)
         pool = self._pools[int(rng.random() * len(self._pools))]
         shot = pick(self._shot, len(pool.support), rng)
-        for _ in range(_TRIES):  # a support may take all that the query could have; another draw may not
+        for _ in range(TRIES):  # a support may take all that the query could have; another draw may not
             pieces = [pool.support[k] for k in distinct_numbers(rng.random(shot).tolist(), len(pool.support))]
             shown = tuple(self.examples[row] for piece in pieces for row in piece)
             if asked := self._asked(pool, shown, rng):

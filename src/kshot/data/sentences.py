@@ -18,6 +18,7 @@ import numpy as np
 
 from kshot.data.augment_sentences import SentenceAugmentations
 from kshot.data.draws import (
+    TRIES,
     Count,
     Sampler,
     count_ends,
@@ -32,8 +33,6 @@ from kshot.data.examples import Episode, TaggedExample
 from kshot.data.normal import normalise
 from kshot.data.tags import OUTSIDE
 from kshot.errors import KshotError, several
-
-_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ class SentenceSampler(Sampler):
         else:
             types = [self.classes[k] for k in distinct_numbers(rng.random(way).tolist(), len(self.classes))]
         shot, query = pick(self._shot, -1, rng), pick(self._query, -1, rng)
-        for _ in range(_TRIES):  # a support may take what the query needs; another draw will not
+        for _ in range(TRIES):  # a support may take what the query needs; another draw will not
             support = _greedy(self._mentions, self._rows, types, shot, frozenset(), self._support_texts, rng)
             if support is None or not self._shows_outside(support, types):
                 continue
@@ -167,7 +166,7 @@ class SentenceSampler(Sampler):
                     i,
                 )
         raise KshotError(
-            f"Episode {i} could not be drawn in {_TRIES} tries: the types {', '.join(types)} share too many sentences "
+            f"Episode {i} could not be drawn in {TRIES} tries: the types {', '.join(types)} share too many sentences "
             f"for shot {shot} and query {query}; lower them or add sentences."
         )
 

@@ -38,7 +38,7 @@ def hold_out(batch: Batch, share: float, *, open: bool = False) -> tuple[Batch, 
     n = len(batch.texts)
     order = np.random.default_rng(n).permutation(n).tolist()
     n_out = min(max(round(share * n), 1), n - 1)
-    kept, shown = set(order), _labels(batch)
+    kept, shown = set(order), set() if open else _labels(batch)
     for number in order:
         if n - len(kept) == n_out:
             break

@@ -23,7 +23,7 @@ from kshot.meta_learner import load
 from kshot.run.bootstrap import paired_bootstrap
 from kshot.run.config import Count
 from kshot.run.together import can_score_together, score_together
-from kshot.tasks.translation import Translation, corpus_scores
+from kshot.tasks.translation import Translation
 
 _TIMED_EPISODES = 11
 _TIMED_SECONDS = 10.0  # after which no further adaptation is timed: slow ones vary less
@@ -142,7 +142,7 @@ def score_each(learner: Learner, episodes: Sequence[Episode]) -> tuple[NDArray[n
         if isinstance(task, Translation):  # kept, since comparing two needs them again
             assert query.given is not None
             translations.append(task.texts(scorer, query.given))
-            scores.append(corpus_scores(translations[-1], _references(episode)))
+            scores.append(task.judge(translations[-1], episode.query))
         else:
             scores.append(task.score(scorer, query, episode.query, episode.classes))
     return np.array(scores, dtype=np.float64), translations

@@ -1,7 +1,7 @@
 """Translation: what a text is in another language."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kshot.data.examples import SentencePair
 from kshot.errors import KshotError
@@ -46,7 +46,12 @@ class Translation(Writing):
         self, scorer: Scorer, batch: Batch, examples: Sequence[SentencePair], classes: Sequence[str]
     ) -> tuple[float, ...]:
         assert batch.given is not None
-        return corpus_scores(self.texts(scorer, batch.given), [example.target for example in examples])
+        return self.judge(self.texts(scorer, batch.given), examples)
+
+    @staticmethod
+    def judge(translations: Sequence[str], examples: Sequence[Any]) -> tuple[float, float]:
+        """The measures of translations that were made of some examples."""
+        return corpus_scores(translations, [example.target for example in examples])
 
 
 # -- measures ----------------------------------------------------------------------------------------------------------
