@@ -20,7 +20,7 @@ Polish. In some rows neighbours vote besides, their vectors being those after th
 
 Some sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. Seconds are those of the
 processor. What is trained goes to --runs, and the translations of each row, pair and size; what is there is not made
-again. Differences of rows are by paired bootstrap over the test sentences. Figures are written to --out.
+again, and more draws are added to it. Differences of rows are by paired bootstrap over the test sentences. Figures are written to --out.
 """
 
 import argparse
@@ -59,6 +59,7 @@ SHOTS = (100, 500, 2000)
 RATES = (3e-4, 1e-3)
 NEIGHBOURS = "nearest-neighbour"
 SOURCE = {"moves": "source", "head_rate": 0.0}  # what reads the source moves alone
+MEASURED = ("bleu", "chrf", "seconds", "translations")  # of each draw
 CURVE_SHOT, CURVE_STEPS = 500, (0, 10, 20, 40, 80, 160, 320)
 
 
@@ -162,12 +163,14 @@ PLAIN = {
 INTO_ENGLISH: dict[str, Row] = {
     "copy the source": Row("source", rates=()),
     **PLAIN,
+    "joint, fine-tuned, then neighbours": Row("joint", NEIGHBOURS),
     "joint, source side fine-tuned": Row("joint", inner=SOURCE),
     "joint on respelled, source side fine-tuned": Row("joint-respelled", inner=SOURCE),
     "joint on respelled, source side fine-tuned, then neighbours": Row("joint-respelled", NEIGHBOURS, inner=SOURCE),
     "first-order MAML on respelled": Row("maml-respelled", "first-order-maml", inner=SOURCE),
     "Reptile on respelled": Row("reptile-respelled", "reptile", inner=SOURCE),
     "first-order MAML on respelled, then neighbours": Row("maml-respelled", NEIGHBOURS, inner=SOURCE),
+    "Reptile on respelled, then neighbours": Row("reptile-respelled", NEIGHBOURS, inner=SOURCE),
 }
 FROM_ENGLISH: dict[str, Row] = {
     **PLAIN,
@@ -195,14 +198,16 @@ def main() -> None:
         for shot in arguments.shots:
             for pair in arguments.pairs:
                 path = arguments.runs / "rows" / f"{slug(name)}-{pair}-{shot}.json"
-                if path.is_file():
+                known = read(path) if path.is_file() else {key: [] for key in MEASURED}
+                if len(known["bleu"]) >= arguments.draws:
                     continue
                 encoder = None if row.start == "source" else started(row.start, encoders, arguments)
                 rate = chosen_rate(name, encoder, shot, arguments)
                 figures = {"row": name, "pair": pair, "shot": shot, "rate": rate}
                 learner = learner_of(row, encoder, rate)
                 dataset = dataset_of(arguments.data, row.sources, arguments.plan)
-                figures |= measure(learner, dataset, "test", pair, shot, arguments)
+                figures |= measure(learner, dataset, "test", pair, shot, arguments, since=len(known["bleu"]))
+                figures |= {key: known[key] + figures[key] for key in MEASURED}
                 write(path, figures)
                 print(f"{name:28s} {pair} {shot:5d}  {shown(figures)}", flush=True)
     if arguments.curve:
@@ -362,10 +367,11 @@ def measure(
     shot: int,
     arguments: argparse.Namespace,
     draws: int | None = None,
+    since: int = 0,
 ) -> dict[str, Any]:
-    """Adapts to some draws of a pair and translates its test sentences."""
-    figures: dict[str, Any] = {"bleu": [], "chrf": [], "seconds": [], "translations": []}
-    for episode in episodes(dataset, part, pair, shot, draws or arguments.draws, arguments.queries):
+    """Adapts to some draws of a pair, from number `since` on, and translates its test sentences."""
+    figures: dict[str, Any] = {key: [] for key in MEASURED}
+    for episode in episodes(dataset, part, pair, shot, draws or arguments.draws, arguments.queries)[since:]:
         begin = process_time()
         found = translations(learner, episode, lambda b=begin: figures["seconds"].append(process_time() - b))
         bleu, chrf = corpus_scores(found, [each.target for each in pairs_of(episode.query)])
