@@ -13,7 +13,7 @@ distinct, and 0.54 of those of 25 reviews of amazon_sentiment.
 Every system runs in a process of its own. First each gives its gradient, which is compared with that of the plain loop
 in float64 (the run stops if one that is not in reduced precision differs by more than 1e-4 of its length); then they
 take turns, one meta-step each, so that they share whatever else the machine does. GFLOP are those of the matrix
-products that the mathematics needs, each distinct token being projected once in the CNN; the peak is the best product
+products that the mathematics needs; the peak is the best product
 of two 1024 x 1024 matrices in float32 that PyTorch can be brought to. Cases are added to the JSON file, in which other
 cases stay; with matplotlib there is a picture of all of them.
 """
@@ -217,8 +217,11 @@ def necessary_flop(case: Case) -> float:
 
     In passes: a pass multiplies the vectors of one set of texts by the weights. Forward is one, the gradients of input
     and weights one each, and to differentiate an inner step's gradient takes six more: the change of the output (two),
-    of the gradient of the input (two) and of that of the weights (two).
+    of the gradient of the input (two) and of that of the weights (two). In the CNN all but forward is for the windows
+    that win the maximum alone.
     """
+    passes = {"anil": 2 * 3, "first": 3 * case.steps + 3, "second": 9 * case.steps + 3}[case.order]
+    forward = 2 if case.order == "anil" else case.steps + 1
     n_texts = WAY * SHOT
     tokens = n_texts * LENGTH
     if case.encoder == "cnn":
@@ -226,14 +229,15 @@ def necessary_flop(case: Case) -> float:
         columns = sum(settings.widths) * settings.n_filters
         distinct = float(np.mean([len(np.unique(np.concatenate(texts[:n_texts]))) for texts in texts_of(case)]))
         one = 2 * distinct * settings.embedding_dim * columns
-    elif case.encoder == "lstm":
+        winners = 2 * n_texts * settings.embedding_dim * columns
+        return case.tasks * (forward * one + (passes - forward) * winners) / 1e9
+    if case.encoder == "lstm":
         settings = ENCODERS["lstm"]
         one = 2 * tokens * 4 * settings.hidden_dim * (settings.embedding_dim + settings.hidden_dim)
     else:
         settings = ENCODERS["transformer"]
         d = settings.model_dim
         one = tokens * settings.n_layers * (2 * 12 * d * d + 4 * LENGTH * d)
-    passes = {"anil": 2 * 3, "first": 3 * case.steps + 3, "second": 9 * case.steps + 3}[case.order]
     return case.tasks * passes * one / 1e9
 
 

@@ -20,7 +20,8 @@ Polish. In some rows neighbours vote besides, their vectors being those after th
 
 Some sentences of the test part judge, greedily decoded, by BLEU and chrF of sacrebleu. Seconds are those of the
 processor. What is trained goes to --runs, and the translations of each row, pair and size; what is there is not made
-again, and more draws are added to it. Differences of rows are by paired bootstrap over the test sentences. Figures are written to --out.
+again, and more draws are added to it. Differences of rows are by paired bootstrap over the test sentences. Figures are
+written to --out.
 """
 
 import argparse

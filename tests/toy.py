@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from kshot.data.dialogue import SYSTEM, USER, Turn
 from kshot.data.examples import (
@@ -24,6 +25,7 @@ from kshot.meta.learner import Learner, Pair
 from kshot.models.build import build_encoder
 from kshot.models.decoders import EncoderDecoder, EncoderDecoderSettings
 from kshot.models.encoder import Encoder
+from kshot.models.native import library
 from kshot.models.pretrained import PretrainedSettings
 from kshot.models.scratch import BagSettings, CNNSettings, LSTMSettings, TransformerSettings
 from kshot.models.vocabulary import Vocabulary
@@ -257,3 +259,10 @@ def save_tiny_bert(folder: Path) -> Path:
         torch.manual_seed(0)
         BertModel(config).save_pretrained(folder)
     return folder
+
+
+def needs_native() -> None:
+    """Skips a test of functions in C where there is no compiler."""
+    found = library()
+    if found.functions is None:
+        pytest.skip(f"No functions in C: {found.how}.")

@@ -95,7 +95,7 @@ def test_a_digest_is_of_the_content_alone() -> None:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, where nothing is found elsewhere."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(catalogue, "data_folders", lambda data_dir=None: [catalogue.cache_folder()])
+    monkeypatch.setattr(catalogue, "data_folders", lambda data_dir=None: [catalogue.cache_folder("data")])
     return tmp_path / "kshot" / "data"
 
 

@@ -1,5 +1,6 @@
 """Products by oneDNN, against the default library and float64."""
 
+from ctypes import CDLL
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kshot.models import products
+from kshot.models.native import Library
 from kshot.models.products import Kernels, Linear, explain, filled, kernels, linear, multiplier, packed
 
 needs_onednn = pytest.mark.skipif(not products.has_onednn(), reason="this build of PyTorch has no oneDNN")
@@ -66,9 +68,11 @@ def test_linear_layer_and_both_its_derivatives(bias: bool, foreign: bool) -> Non
 def test_the_measurement_decides_and_says_so(advantage: float, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_advantage", lambda: advantage)
     monkeypatch.setattr(products, "has_onednn", lambda: True)
+    monkeypatch.setattr(products, "library", lambda: Library(None, "there is none"))
     assert explain("auto", CPU) == (
-        f"Encoders work with derivatives that are written out; {chosen} multiplies float32 matrices: "
-        f"oneDNN is {advantage} times as fast as the default here (kernels: auto)."
+        "Encoders work with derivatives that are written out (LSTMs and CNNs not in C: there is none); "
+        f"{chosen} multiplies float32 matrices: oneDNN is {advantage} times as fast as the default here "
+        "(kernels: auto)."
     )
     with kernels("auto"):
         assert (multiplier() is products._multiply) == (chosen == "oneDNN")
@@ -76,9 +80,10 @@ def test_the_measurement_decides_and_says_so(advantage: float, chosen: str, monk
 
 def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "has_onednn", lambda: True)
+    monkeypatch.setattr(products, "library", lambda: Library(CDLL(None), "gcc"))
     assert explain("plain", CPU) == "Encoders work by autograd and PyTorch's default library (kernels: plain)."
     assert explain("fast", CPU) == (
-        "Encoders work with derivatives that are written out; "
+        "Encoders work with derivatives that are written out, LSTMs and CNNs in C (by gcc); "
         "oneDNN multiplies float32 matrices: as told (kernels: fast)."
     )
     with kernels("plain"):
@@ -88,7 +93,12 @@ def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
             assert multiplier() is products._multiply
         assert not products.written_out()
     monkeypatch.setattr(products, "has_onednn", lambda: False)
-    assert explain("auto", CPU) == "Encoders work with derivatives that are written out (kernels: auto)."
+    assert explain("auto", CPU) == (
+        "Encoders work with derivatives that are written out, LSTMs and CNNs in C (by gcc) (kernels: auto)."
+    )
+    assert explain("auto", torch.device("cuda")) == (
+        "Encoders work with derivatives that are written out (kernels: auto)."
+    )
     with kernels("fast"):
         assert multiplier() is products._default_multiply
 

@@ -4,10 +4,18 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from kshot.errors import KshotError
-from kshot.models.recurrence import lstm
+from kshot.models import recurrence
+from kshot.models.native import Library
+from kshot.models.products import multiplier
+from kshot.models.recurrence import _Recurrence, lstm
+from kshot.models.recurrence.compiled import Compiled
+from kshot.models.recurrence.written import Written
+from toy import needs_native
 
 COUNTS = [[3, 3, 3], [4, 3, 1, 1], [1, 1], [5]]
 Recurrence = Callable[[Tensor, Tensor], Tensor]
@@ -77,10 +85,53 @@ def test_a_third_derivative_is_refused() -> None:
     assert str(caught.value) == 'An LSTM can be differentiated twice, not three times, unless kernels is "plain".'
 
 
-def test_reduced_precision_is_near() -> None:
+def test_reduced_precision_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recurrence, "library", lambda: Library(None, "none"))
     p, recurrent = (tensor.detach().float() for tensor in inputs([6, 6, 5], size=16))
     exact = lstm(p, recurrent, [6, 6, 5])
     with torch.autocast("cpu", torch.bfloat16):
         rough = lstm(p, recurrent, [6, 6, 5])
     assert rough.dtype == torch.float32
     assert 0 < (rough - exact).abs().max() < 0.05
+
+
+def levels(run: Recurrence, tensors: list[Tensor]) -> list[Tensor]:
+    """What a recurrence gives, its derivatives, and those of a function of these."""
+    hidden = run(*tensors)
+    first = torch.autograd.grad(hidden.sin().sum(), tensors, create_graph=True)
+    second = torch.autograd.grad(sum(each.cos().sum() for each in first), tensors)
+    return [hidden.detach(), *(each.detach() for each in first), *second]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("size", [1, 8, 19, 40, 100])  # one panel of a matrix, parts of it, and several
+@pytest.mark.parametrize("counts", [*COUNTS, [26] * 4, [41, 40, 23, 9, 8, 1]], ids=str)
+def test_in_c_it_is_the_same(counts: list[int], size: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against autograd in float64; texts share the rows of p."""
+    needs_native()
+    _, recurrent = inputs(counts, size)
+    p = torch.randn(7, 4 * size, dtype=torch.float64, requires_grad=True)
+    recurrent = (recurrent.detach() / size**0.5).requires_grad_()
+    places = torch.randint(0, 7, (sum(counts),))
+    theirs = levels(lambda p, u: by_autograd(counts)(p[places], u), [p, recurrent])
+    single = [tensor.detach().float().requires_grad_() for tensor in (p, recurrent)]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    ours = levels(lambda p, u: lstm(p, u, counts, places), single)
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one - other).norm() <= 1e-5 * other.norm()
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=5).map(lambda lengths: sorted(lengths, reverse=True)),
+    st.integers(1, 40),
+)
+def test_in_c_it_is_that_of_pytorch(counts: list[int], size: int) -> None:
+    needs_native()
+    tensors = [tensor.detach().float() for tensor in inputs(counts, size)]
+    places = torch.randint(0, sum(counts), (sum(counts),))
+    ours, theirs = (
+        levels(lambda p, u, s=steps: _Recurrence.apply(p, u, s)[0], [each.clone().requires_grad_() for each in tensors])
+        for steps in (Compiled(counts, places), Written(counts, places, multiplier(), torch.float32))
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one - other).norm() <= 1e-4 * other.norm() + 1e-6

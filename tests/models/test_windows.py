@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from kshot.models.encoder import pad
 from kshot.models.products import kernels
-from toy import scratch
+from kshot.models.winners import Values, Winners
+from toy import needs_native, scratch
 
 TEXTS = [
     "the lamp is on",
@@ -17,13 +20,13 @@ TEXTS = [
 ]
 
 
-def three_levels(choice: str, *, training: bool) -> list[Tensor]:
+def three_levels(choice: str, *, training: bool, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     """A CNN's vectors, their gradients, and the gradients of a function of these."""
-    network = scratch("cnn", widths=(1, 2, 3, 4), dropout=0.3 if training else 0.0).double().train(training)
+    network = scratch("cnn", widths=(1, 2, 3, 4), dropout=0.3 if training else 0.0).to(dtype).train(training)
     torch.manual_seed(1)
     with torch.no_grad():
         for tensor in network.parameters():
-            tensor.add_(0.3 * torch.randn_like(tensor))
+            tensor.add_(0.3 * torch.randn(tensor.shape, dtype=torch.float64))
     ids, mask = pad(network.vocabulary.encode(TEXTS), network.vocabulary.pad_id)
     tensors = list(network.parameters())
     torch.manual_seed(2)  # dropout
@@ -39,6 +42,65 @@ def test_vectors_and_both_derivatives_are_the_convolutions(training: bool) -> No
     fast, plain = (three_levels(choice, training=training) for choice in ("fast", "plain"))
     for ours, theirs in zip(fast, plain, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_in_c_they_are_the_same(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_native()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    ours = three_levels("fast", training=False, dtype=torch.float32)
+    for one, other in zip(ours, three_levels("plain", training=False), strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).norm() <= 1e-5 * other.norm()
+
+
+def random_winners(d: int = 5) -> tuple[Winners, Tensor, Tensor, Tensor]:
+    """Winners, and what can be multiplied at them: of windows of 2 and 3 tokens, three filters each."""
+    tokens = torch.randint(-1, 6, (4, 7))
+    winners, _ = Winners.found(torch.randn(6, 15), tokens, (2, 3))
+    return winners, torch.randn(4, 6), torch.randn(15, d), torch.randn(6, d)
+
+
+@given(st.integers(1, 40))
+def test_each_of_the_three_sums_is_the_derivative_of_the_others(d: int) -> None:
+    needs_native()
+    winners, g, columns, vectors = random_winners(d)
+    with_g = (g.double() * winners.values(columns, vectors).double()).sum()
+    assert (columns.double() * winners.columns(g, vectors).double()).sum() == pytest.approx(
+        with_g.item(), rel=1e-4, abs=1e-3
+    )
+    assert (vectors.double() * winners.rows(g, columns).double()).sum() == pytest.approx(
+        with_g.item(), rel=1e-4, abs=1e-3
+    )
+
+
+def test_third_derivatives_exist_too() -> None:
+    needs_native()
+    winners, _, columns, vectors = random_winners()
+    wanted = []
+    for values in (lambda w, e: Values.apply(winners, w, e, None), lambda w, e: by_hand(winners, w, e)):
+        w, e = columns.clone().requires_grad_(), vectors.clone().requires_grad_()
+        made = [values(w, e).sin().sum()]
+        for _ in range(3):
+            made.append(sum(each.cos().sum() for each in torch.autograd.grad(made[-1], (w, e), create_graph=True)))
+        wanted.append(torch.stack(made).detach())
+    torch.testing.assert_close(wanted[0], wanted[1], rtol=1e-4, atol=1e-4)
+
+
+def by_hand(winners: Winners, columns: Tensor, vectors: Tensor) -> Tensor:
+    """values(w, e), one product after the other."""
+    m, rows = winners.n_filters, []
+    for text, tokens in enumerate(winners.tokens.tolist()):
+        first, row = 0, []
+        for number, width in enumerate(winners.widths.tolist()):
+            for f in range(m):
+                start = int(winners.places[text, number * m + f]) - (width - 1) // 2
+                there = [(k, start + k) for k in range(width) if 0 <= start + k < len(tokens)]
+                parts = [columns[(first + k) * m + f] @ vectors[tokens[p]] for k, p in there if tokens[p] >= 0]
+                row.append(torch.stack(parts).sum() if parts else columns.sum() * 0)
+            first += width
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
 
 
 def test_where_no_window_is_above_zero_the_maximum_is_zero() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from kshot.cache import cache_folder
 from kshot.data.dataset import PARTS, Dataset, ReplyDataset, TaggedDataset, Unit
 from kshot.data.download import Fetch, download, fetch_url
 from kshot.data.entries import AND_SYNTHETIC, CATALOGUE, PERSONS, Entry
@@ -137,12 +138,6 @@ def _load_with_synthetic(entry: Entry, data_dir: Path | None, fetch: Fetch) -> R
     )
 
 
-def cache_folder() -> Path:
-    """Returns the folder where downloaded data sets are kept: `kshot/data` in XDG_CACHE_HOME or `~/.cache`."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path("~/.cache").expanduser()) / "kshot" / "data"
-
-
 def data_folders(data_dir: Path | None = None) -> list[Path]:
     """Returns the folders that data sets are looked for in, in order; `data_dir` alone if it is given."""
     if data_dir is not None:
@@ -152,7 +147,7 @@ def data_folders(data_dir: Path | None = None) -> list[Path]:
     repository = [parent for parent in package.parents if (parent / "pyproject.toml").is_file()][:1]
     beside = [Path.cwd(), *repository]
     shared = [folder / "shared" / "data" for base in beside for folder in (base, base.parent)]
-    return [*([Path(variable).expanduser()] if variable else []), *shared, cache_folder()]
+    return [*([Path(variable).expanduser()] if variable else []), *shared, cache_folder("data")]
 
 
 def _find(entry: Entry, data_dir: Path | None) -> Path | None:
@@ -188,6 +183,6 @@ def _folder_of(entry: Entry, data_dir: Path | None, fetch: Fetch) -> Path:
             f'download it; it comes from {entry.source} (licence: {entry.licence}): put it in a folder "{entry.name}" '
             f"({entry.files}) and set {ENVIRONMENT_VARIABLE} to the folder above it."
         )
-    target = cache_folder() / entry.name
+    target = cache_folder("data") / entry.name
     download(entry.name, target, verify=lambda folder: verify(entry, folder), fetch=fetch)
     return target

@@ -26,9 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from kshot.models.native import library
+
 Kernels = Literal["auto", "fast", "plain"]
-"""How encoders work: with derivatives written out and the library that was measured to be faster, with them and oneDNN
-without a measurement, or as anyone would write them, by autograd and the default library."""
+"""How encoders work: with derivatives written out (in C where there is a compiler) and the library that was measured to
+be faster, with them and oneDNN without a measurement, or as anyone would write them, by autograd and the default
+library."""
 
 Multiply = Callable[[Tensor, Tensor], Tensor]
 """(n, k), (m, k) -> (n, m) without a graph: a b'."""
@@ -84,6 +87,14 @@ def explain(choice: Kernels, device: torch.device) -> str:
     if choice == "plain":
         return "Encoders work by autograd and PyTorch's default library (kernels: plain)."
     written = "Encoders work with derivatives that are written out"
+    if device.type == "cpu":
+        native = library()
+        in_c = (
+            f", LSTMs and CNNs in C (by {native.how})"
+            if native.functions
+            else f" (LSTMs and CNNs not in C: {native.how})"
+        )
+        written = f"{written}{in_c}"
     if device.type != "cpu" or not has_onednn():
         return f"{written} (kernels: {choice})."
     with kernels(choice):

@@ -302,8 +302,7 @@ class LSTM(_Embedded):
         for direction, (project, recur) in enumerate(zip(self.input_projections, self.recurrences, strict=True)):
             assert isinstance(recur.weight, Tensor)
             places = rows * ids.shape[1] + (lengths[rows] - 1 - times if direction == 1 else times)
-            p = F.embedding(tokens.flatten()[places], project(vectors))  # (n_tokens, 4h)
-            packed.append((lstm(p, recur.weight, counts), places))
+            packed.append((lstm(project(vectors), recur.weight, counts, tokens.flatten()[places]), places))
         return packed
 
     def _run(self, x: Tensor, mask: Tensor, direction: int) -> Tensor:

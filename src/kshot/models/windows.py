@@ -8,7 +8,8 @@
 
 A convolution multiplies every token of a text by every offset of the filters; y does that once for a token however
 often an episode has it. And the derivative of a maximum is that of its winner t*: the places of the winners are found
-without a graph, and  pooled = max(0, sum_k y_{v(t*+k), k} + b)  is all that is differentiated, once or twice.
+without a graph, and  pooled = max(0, sum_k y_{v(t*+k), k} + b)  is all that is differentiated, once or twice. In
+float32 on a CPU where there is a C compiler, `kshot.models.winners` does that without ever making the derivative of y.
 """
 
 import math
@@ -18,7 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kshot.models.native import library
 from kshot.models.products import linear
+from kshot.models.winners import Values, Winners
 
 
 def window_maxima(
@@ -36,10 +39,25 @@ def window_maxima(
     Returns:
         One row for each text, the widths side by side, (n, sum of m).
     """
-    nothing, n_filters, widths = len(vectors), len(biases[0]), [w.shape[2] for w in filters]
+    widths = [w.shape[2] for w in filters]
+    columns = torch.cat([w.permute(2, 0, 1).flatten(0, 1) for w in filters])  # (n_offsets * m, d)
+    on_cpu = vectors.device.type == "cpu"
+    if on_cpu and vectors.dtype == columns.dtype == torch.float32 and library().functions is not None:
+        with torch.no_grad():
+            y = linear(vectors, columns).float()  # (n_vectors, n_offsets * m)
+            winners, known = Winners.found(y, tokens.masked_fill(~mask, -1), widths)
+        sums = Values.apply(winners, columns, vectors, known)  # type: ignore[no-untyped-call]
+        return F.relu(sums + torch.cat(list(biases)))
+    return F.relu(_by_pytorch(vectors, tokens, mask, columns, widths, biases))
+
+
+def _by_pytorch(
+    vectors: Tensor, tokens: Tensor, mask: Tensor, columns: Tensor, widths: list[int], biases: Sequence[Tensor]
+) -> Tensor:
+    """The maximum over time, in any precision, on any device."""
+    nothing, n_filters = len(vectors), len(biases[0])
     vectors = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])  # of places without a token
     tokens = tokens.masked_fill(~mask, nothing)
-    columns = torch.cat([w.permute(2, 0, 1).flatten(0, 1) for w in filters])  # (n_offsets * m, d)
     y = linear(vectors, columns).to(vectors.dtype).view(-1, n_filters)  # ((n_vectors + 1) * n_offsets, m)
     offsets = torch.arange(sum(widths), device=y.device)
     rows = []
@@ -51,7 +69,7 @@ def window_maxima(
     places = torch.cat(rows, dim=-1) * n_filters + torch.arange(n_filters, device=y.device).unsqueeze(-1)
     parts = y.flatten().gather(0, places.flatten()).view(places.shape)  # (n, m, n_offsets)
     sums = [part.sum(dim=-1) + b for part, b in zip(torch.split(parts, widths, dim=-1), biases, strict=True)]
-    return F.relu(torch.cat(sums, dim=1))
+    return torch.cat(sums, dim=1)
 
 
 def _winners(y: Tensor, windows: Tensor, mask: Tensor) -> Tensor:

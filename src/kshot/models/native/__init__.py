@@ -1,0 +1,106 @@
+"""Functions in C, compiled where they run: once, by the compiler that is there, for the processor that is there.
+
+What is compiled is kept in the user's cache, named by all that it depends on: the sources, and what the compiler says
+of itself and of the processor. Whoever calls has another way for machines without a compiler, and tests hold the two
+against each other.
+"""
+
+import ctypes
+import os
+import shlex
+import shutil
+import subprocess
+from ctypes import c_int, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import Tensor
+
+from kshot.cache import cache_folder
+
+_SOURCES = Path(__file__).parent
+_FLAGS = ("-std=gnu11", "-O3", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+_PROCESSOR = ("-march=native", "-mcpu=native")  # one of them, as the compiler has it
+_SECONDS = 120  # that a compiler may take
+
+
+@dataclass(frozen=True)
+class Library:
+    """What can be called, or why there is nothing.
+
+    Attributes:
+        functions: The functions, or None.
+        how: By what they were compiled, or what was missing.
+    """
+
+    functions: ctypes.CDLL | None
+    how: str
+
+
+@cache
+def library() -> Library:
+    """Compiles the functions, if that has not been done on this machine, and loads them."""
+    compiler = _compiler()
+    if compiler is None:
+        return Library(None, "there is no C compiler (cc, gcc or clang)")
+    known = ((each, _run([*compiler, each, "-dM", "-E", "-x", "c", os.devnull])) for each in _PROCESSOR)
+    processor, macros = next(((each, said) for each, said in known if said is not None), ("", ""))
+    command = [*compiler, *_FLAGS, *filter(None, [processor])]
+    sources = sorted(_SOURCES.glob("*.c"))
+    texts = [path.read_text(encoding="utf-8") for path in (*sources, *sorted(_SOURCES.glob("*.h")))]
+    digest = sha256("\0".join([*texts, *command, macros]).encode()).hexdigest()
+    path = cache_folder("native") / f"kshot-{digest[:16]}.so"
+    try:
+        loaded = _loaded(path)
+        if loaded is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=path.parent) as folder:
+                made = Path(folder) / path.name
+                if _run([*command, "-o", str(made), *map(str, sources), "-lpthread"]) is None:
+                    return Library(None, f"{compiler[0]} does not compile them")
+                made.replace(path)
+            loaded = ctypes.CDLL(str(path))
+        return Library(loaded, compiler[0])
+    except OSError as error:
+        return Library(None, f"they cannot be kept in {path.parent} ({error.strerror or error})")
+
+
+def _loaded(path: Path) -> ctypes.CDLL | None:
+    """What was compiled before, if it can still be loaded."""
+    try:
+        return ctypes.CDLL(str(path)) if path.is_file() else None
+    except OSError:
+        return None
+
+
+def call(name: str, *arguments: int | Tensor | None, threads: int) -> int:
+    """Calls a function with numbers, then the number of threads, then tensors, which must be contiguous.
+
+    Returns:
+        What the function returns.
+    """
+    functions = library().functions
+    assert functions is not None
+    numbers = [c_int64(each) for each in arguments if isinstance(each, int)]
+    pointers = [c_void_p(None if each is None else each.data_ptr()) for each in arguments if not isinstance(each, int)]
+    returned: int = functions[name](*numbers, c_int(threads), *pointers)
+    return returned
+
+
+def _compiler() -> list[str] | None:
+    """The command of the C compiler: that of the variable CC, or one of the usual names."""
+    if told := shlex.split(os.environ.get("CC", "")):
+        return told if shutil.which(told[0]) else None
+    return next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+
+
+def _run(command: list[str]) -> str | None:
+    """What a command prints, or None if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

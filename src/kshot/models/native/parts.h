@@ -1,0 +1,57 @@
+/* Work in parts, one for each thread; and loops over elements. */
+
+#ifndef KSHOT_PARTS_H
+#define KSHOT_PARTS_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+/* A loop over elements of arrays that do not overlap, but where they are the same. */
+#if defined(__clang__)
+#define EACH(j, n) _Pragma("clang loop vectorize(assume_safety)") for (int64_t j = 0; j < (n); j++)
+#else
+#define EACH(j, n) _Pragma("GCC ivdep") for (int64_t j = 0; j < (n); j++)
+#endif
+
+enum { MOST_THREADS = 64 };
+
+typedef void (*part_body)(const void *work, int64_t from, int64_t to);
+
+typedef struct {
+    const void *work;
+    part_body run;
+    int64_t from, to;
+} part;
+
+static inline void *run_part(void *argument) {
+    const part *own = argument;
+    own->run(own->work, own->from, own->to);
+    return NULL;
+}
+
+/* Runs a body for each part, the last one here: from the end of the part before it to its own end. */
+static inline void in_parts(const void *work, part_body run, const int64_t *ends, int threads) {
+    part parts[MOST_THREADS];
+    pthread_t ids[MOST_THREADS];
+    int started[MOST_THREADS] = {0};
+    for (int each = 0; each < threads; each++) {
+        parts[each] = (part){work, run, each ? ends[each - 1] : 0, ends[each]};
+        if (each + 1 < threads) started[each] = pthread_create(&ids[each], NULL, run_part, &parts[each]) == 0;
+    }
+    for (int each = threads - 1; each >= 0; each--)
+        if (!started[each]) run_part(&parts[each]);
+    for (int each = 0; each < threads; each++)
+        if (started[each]) pthread_join(ids[each], NULL);
+}
+
+/* Runs a body over 0 to n in parts of the same size, of at least `least`. */
+static inline void evenly(const void *work, part_body run, int64_t n, int64_t least, int threads) {
+    int64_t ends[MOST_THREADS];
+    if (threads > n / least) threads = (int)(n / least);
+    if (threads > MOST_THREADS) threads = MOST_THREADS;
+    if (threads < 1) threads = 1;
+    for (int each = 0; each < threads; each++) ends[each] = n * (each + 1) / threads;
+    in_parts(work, run, ends, threads);
+}
+
+#endif
