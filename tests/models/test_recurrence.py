@@ -135,3 +135,10 @@ def test_in_c_it_is_that_of_pytorch(counts: list[int], size: int) -> None:
     )
     for one, other in zip(ours, theirs, strict=True):
         assert (one - other).norm() <= 1e-4 * other.norm() + 1e-6
+
+
+def test_what_is_not_a_number_is_not_lost() -> None:
+    p, recurrent = (tensor.detach().float() for tensor in inputs([3, 3, 2]))
+    p[1, 0] = torch.nan
+    lost = lstm(p, recurrent, [3, 3, 2]).isnan().any(dim=1)
+    assert lost.tolist() == [False, True, False, False, True, False, False, True]

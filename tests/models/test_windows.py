@@ -54,6 +54,26 @@ def test_in_c_they_are_the_same(threads: int, monkeypatch: pytest.MonkeyPatch) -
         assert (one - other).norm() <= 1e-5 * other.norm()
 
 
+def test_a_text_without_tokens_has_nothing_but_the_bias() -> None:
+    network = scratch("cnn")
+    with torch.no_grad():
+        for layer in network.convolutions:
+            layer.bias.uniform_(-1, 1)
+    ids, mask = pad(network.vocabulary.encode(TEXTS), network.vocabulary.pad_id)
+    mask[1] = False
+    biases = torch.cat([layer.bias for layer in network.convolutions])
+    torch.testing.assert_close(network.pooled(ids, mask)[1], biases.relu())
+
+
+def test_what_is_not_a_number_is_not_lost() -> None:
+    network = scratch("cnn")
+    ids, mask = pad(network.vocabulary.encode(TEXTS), network.vocabulary.pad_id)
+    with torch.no_grad():
+        network.embedding.weight[ids[0, 1]] = torch.nan
+    lost = network.pooled(ids, mask).isnan().any(dim=1)
+    assert lost.tolist() == [bool((each == ids[0, 1]).any()) for each in ids]
+
+
 def random_winners(d: int = 5) -> tuple[Winners, Tensor, Tensor, Tensor]:
     """Winners, and what can be multiplied at them: of windows of 2 and 3 tokens, three filters each."""
     tokens = torch.randint(-1, 6, (4, 7))

@@ -45,10 +45,12 @@ static void maxima_of(const void *argument, int64_t from, int64_t to) {
                 int64_t m = w->m - chunk < CHUNK ? w->m - chunk : CHUNK;
                 float *best = w->to + text * columns + each * w->m + chunk;
                 int32_t *winners = w->winners + text * columns + each * w->m + chunk;
+                int any = 0;
                 for (int64_t f = 0; f < m; f++) best[f] = -INFINITY;
                 for (int64_t f = 0; f < m; f++) winners[f] = 0;
                 for (int64_t place = 0; place < w->length; place++) {
                     if (tokens[place] < 0) continue;
+                    any = 1;
                     int64_t start = place - (w->widths[each] - 1) / 2;
                     memset(sum, 0, (size_t)m * 4);
                     for (int64_t k = 0; k < w->widths[each]; k++) {
@@ -57,11 +59,13 @@ static void maxima_of(const void *argument, int64_t from, int64_t to) {
                         const float *y = w->y + v * y_row + (first + k) * w->m + chunk;
                         EACH(f, m) sum[f] += y[f];
                     }
-                    EACH(f, m) {
-                        winners[f] = sum[f] > best[f] ? (int32_t)place : winners[f];
-                        best[f] = sum[f] > best[f] ? sum[f] : best[f];
+                    EACH(f, m) { /* what is not a number wins and stays */
+                        int wins = (sum[f] > best[f]) | (sum[f] != sum[f]);
+                        winners[f] = wins ? (int32_t)place : winners[f];
+                        best[f] = wins ? sum[f] : best[f];
                     }
                 }
+                for (int64_t f = 0; !any && f < m; f++) best[f] = 0.0f; /* a text without tokens */
             }
     }
 }
