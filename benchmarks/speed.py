@@ -48,6 +48,7 @@ from kshot.meta.step import meta_step
 from kshot.models.build import build_encoder
 from kshot.models.products import kernels, multiplier
 from kshot.models.scratch import CNNSettings, LSTMSettings, TransformerSettings
+from kshot.run.memory import keep_freed_memory
 from kshot.tasks.base import Batch, group_of
 from kshot.tasks.classification import Classification, ClassificationSettings
 
@@ -186,6 +187,7 @@ def prepare(case: Case, system: str, device: str) -> tuple[Callable[[], None], C
     """A function that takes one meta-step, and one that gives the gradient that it left."""
     learner = learner_of(case)
     if system in KSHOT:
+        keep_freed_memory()  # as `kshot train` does
         learner.to(device)
         for name, value in KSHOT[system].items():
             setattr(learner, name, value)

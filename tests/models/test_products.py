@@ -247,3 +247,16 @@ def test_a_product_without_a_graph_in_bfloat16(shape: tuple[int, int, int]) -> N
         product = multiplier()(a, b)
     assert product.dtype == torch.float32
     torch.testing.assert_close(product, (a.bfloat16() @ b.t()).float(), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_rows_and_columns_of_bfloat16_are_filled_up_as_they_lie(turned: bool) -> None:
+    a, b = torch.randn(21, 37), torch.randn(13, 37)
+    one, other = (each.t().contiguous().t() if turned else each for each in (a, b.bfloat16()))
+    made = products._default_multiply(one, other)
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made, a.bfloat16().float() @ b.bfloat16().float().t(), rtol=2e-2, atol=2e-2)
+    x = products._filled(one.bfloat16(), 32, 48)
+    assert x.shape == (32, 48)
+    assert x.t().is_contiguous() == turned
+    assert x[21:].abs().sum() == x[:, 37:].abs().sum() == 0

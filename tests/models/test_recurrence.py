@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kshot.errors import KshotError
-from kshot.models import recurrence
+from kshot.models import native, recurrence
 from kshot.models.native import Library
 from kshot.models.products import multiplier
 from kshot.models.recurrence import _Recurrence, lstm
@@ -119,6 +119,31 @@ def test_in_c_it_is_the_same(counts: list[int], size: int, threads: int, monkeyp
     ours = levels(lambda p, u: lstm(p, u, counts, places), single)
     for one, other in zip(ours, theirs, strict=True):
         assert (one - other).norm() <= 1e-5 * other.norm()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("size", [1, 19, 40, 100])
+@pytest.mark.parametrize("counts", [*COUNTS, [41, 40, 23, 9, 8, 1]], ids=str)
+def test_in_c_in_bfloat16_it_is_near(
+    counts: list[int], size: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_native()
+    if not native.has_half():
+        pytest.skip("This processor does not multiply matrices of bfloat16.")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    p, recurrent = (each.detach().float() for each in inputs(counts, size))
+    recurrent = recurrent / size**0.5
+    places = torch.arange(sum(counts))
+    exact, rough = (
+        levels(
+            lambda p, u, s=steps: _Recurrence.apply(p, u, s)[0],
+            [p.clone().requires_grad_(), recurrent.clone().requires_grad_()],
+        )
+        for steps in (Compiled(counts, places), Compiled(counts, places, torch.bfloat16))
+    )
+    for one, other in zip(rough, exact, strict=True):
+        assert (one - other).norm() <= 0.03 * other.norm()
+    assert len(counts) == 1 or not torch.equal(rough[0], exact[0])
 
 
 @given(

@@ -205,8 +205,15 @@ def _default_multiply(a: Tensor, b: Tensor) -> Tensor:
     if b.dtype != torch.bfloat16 or b.device.type != "cpu":
         return (a.to(b.dtype) @ b.t()).to(a.dtype)
     n, k = a.shape
-    a = F.pad(a.to(b.dtype), (0, filled(k) - k, 0, filled(n) - n))
-    return (a @ F.pad(b, (0, filled(k) - k)).t())[:n].float()
+    return (_filled(a.to(b.dtype), filled(n), filled(k)) @ _filled(b, len(b), filled(k)).t())[:n].float()
+
+
+def _filled(x: Tensor, n: int, k: int) -> Tensor:
+    """A matrix with zeros after its rows and columns, laid out in memory as it was: (n_0, k_0) -> (n, k)."""
+    if not x.is_contiguous() and x.t().is_contiguous():
+        return _filled(x.t(), k, n).t()
+    missing = n - x.shape[0], k - x.shape[1]
+    return F.pad(x, (0, missing[1], 0, missing[0])) if any(missing) else x
 
 
 def _suits_onednn(a: Tensor, b: Tensor) -> bool:

@@ -30,6 +30,7 @@ from kshot.run.checkpoint import Checkpoint, Progress, flatten, load_checkpoint,
 from kshot.run.config import Recipe, TrainingSettings, parse_recipe
 from kshot.run.evaluate import Estimate, Evaluation, collate, evaluate
 from kshot.run.log import Log
+from kshot.run.memory import keep_freed_memory
 from kshot.tasks.base import Batch
 from kshot.tasks.kinds import build_task
 
@@ -65,7 +66,8 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
     """Meta-trains a learner and saves it.
 
     Writes `recipe.json`, `metrics.jsonl`, `checkpoints/` and at the end `learner/` into the folder. On a CPU a run that
-    was stopped and resumed gives the same learner, bit for bit, as one that was not.
+    was stopped and resumed gives the same learner, bit for bit, as one that was not. The process keeps memory that is
+    freed (`kshot.run.memory`).
 
     Args:
         recipe: What to train, on what, and how.
@@ -88,6 +90,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Outcome:
     learner.to(device)
     learner.precision = getattr(torch, recipe.training.precision)
     learner.kernels = recipe.training.kernels
+    keep_freed_memory()
     best_step = _meta_train(recipe, dataset, learner, out) if recipe.training.steps else 0
     outcome = _judge(recipe, dataset, learner, start, best_step)
     outcome.learner.precision, outcome.learner.kernels = torch.float32, "auto"

@@ -90,6 +90,12 @@ def call(name: str, *arguments: int | Tensor | None, threads: int) -> int:
     return returned
 
 
+@cache
+def has_half() -> bool:
+    """Whether the processor multiplies matrices of bfloat16, and the system lets it."""
+    return library().functions is not None and bool(call("kshot_has_half", threads=1))
+
+
 def _compiler() -> list[str] | None:
     """The command of the C compiler: that of the variable CC, or one of the usual names."""
     if told := shlex.split(os.environ.get("CC", "")):

@@ -1,134 +1,32 @@
-/* The recurrence of an LSTM and its derivatives in float32; kshot/models/recurrence.py has the mathematics and the names.
+/* The recurrence of an LSTM and its derivatives in float32, products in bfloat16 if that is asked for;
+   kshot/models/recurrence has the mathematics and the names.
 
    All arrays lie row by row: the rows of time step 0, then those of step 1, and so on; row r of a step is the same text
    in all of them, longest first. Gates are four blocks of h numbers: input, forget, cell, output.
 
-   A time step is a product of a few rows by a matrix that stays the same, whose columns are laid out in panels once
-   (Goto & van de Geijn 2008, Anatomy of high-performance matrix multiplication); what follows it is done while the rows
-   are still in the cache. Texts are independent of each other, so threads share them out. */
+   A time step is a product of a few rows by a matrix that stays the same, and what follows it while the rows are still
+   in the cache. Texts are independent of each other, so threads share them out. */
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "parts.h"
+#include "products.h"
 
-#if defined(__AVX512F__)
-#define BYTES 64
-#elif defined(__AVX__)
-#define BYTES 32
-#else
-#define BYTES 16
-#endif
-#if defined(__AVX512F__) || defined(__aarch64__)
-#define ROWS 12 /* of a tile, which is held in registers: 32 of them */
-#else
-#define ROWS 6 /* 16 registers */
-#endif
-#define LANES (BYTES / 4)
-#define COLUMNS (2 * LANES) /* of a tile and of a panel */
-
-typedef float vector __attribute__((vector_size(BYTES)));
-typedef float loose __attribute__((vector_size(BYTES), aligned(4)));
-
-/* -- products ----------------------------------------------------------------------------------------------------- */
-
-/* b (k, n), or its transpose (n, k), as panels of COLUMNS columns, the last one filled up with zeros. */
-static float *panels(const float *b, int transposed, int64_t k, int64_t n) {
-    int64_t n_panels = (n + COLUMNS - 1) / COLUMNS;
-    float *packed = aligned_alloc(64, (size_t)((n_panels * k * COLUMNS * 4 + 63) / 64 * 64));
-    if (packed == NULL) return NULL;
-    for (int64_t panel = 0; panel < n_panels; panel++) {
-        float *to = packed + panel * k * COLUMNS;
-        int64_t first = panel * COLUMNS, width = n - first < COLUMNS ? n - first : COLUMNS;
-        if (transposed) {
-            if (width < COLUMNS) memset(to, 0, (size_t)(k * COLUMNS) * 4);
-            for (int64_t block = 0; block < k; block += LANES) { /* what is written stays in the cache */
-                int64_t end = block + LANES < k ? block + LANES : k;
-                for (int64_t j = 0; j < width; j++)
-                    for (int64_t i = block; i < end; i++) to[i * COLUMNS + j] = b[(first + j) * k + i];
-            }
-        } else {
-            for (int64_t i = 0; i < k; i++) {
-                for (int64_t j = 0; j < width; j++) to[i * COLUMNS + j] = b[i * n + first + j];
-                for (int64_t j = width; j < COLUMNS; j++) to[i * COLUMNS + j] = 0.0f;
-            }
-        }
-    }
-    return packed;
-}
-
-/* c = a b, or c += a b, for `rows` rows of a panel. */
-static inline __attribute__((always_inline)) void tile(
-    const int rows, int adds, int64_t k, const float *a, int64_t a_row, const float *panel, float *c, int64_t c_row
-) {
-    vector sum[ROWS][2];
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; r++) {
-        sum[r][0] = adds ? *(const loose *)(c + r * c_row) : (vector){0};
-        sum[r][1] = adds ? *(const loose *)(c + r * c_row + LANES) : (vector){0};
-    }
-    for (int64_t i = 0; i < k; i++) {
-        vector left = *(const vector *)(panel + i * COLUMNS), right = *(const vector *)(panel + i * COLUMNS + LANES);
-#pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            float each = a[r * a_row + i];
-            sum[r][0] += left * each;
-            sum[r][1] += right * each;
-        }
-    }
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; r++) {
-        *(loose *)(c + r * c_row) = sum[r][0];
-        *(loose *)(c + r * c_row + LANES) = sum[r][1];
-    }
-}
-
-static void tiles(
-    int rows, int adds, int64_t k, const float *a, int64_t a_row, const float *panel, float *c, int64_t c_row
-) {
-    switch (rows) {
-#define CASE(n) case n: tile(n, adds, k, a, a_row, panel, c, c_row); break;
-        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
-#if ROWS > 6
-        CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
-#endif
-#undef CASE
-    }
-}
-
-/* c (m, n) = a b, or c += a b: a (m, k), b (k, n) as panels. */
-static void multiply(int adds, int64_t m, int64_t k, int64_t n, const float *a, const float *packed, float *c) {
-    int64_t n_tiles = (m + ROWS - 1) / ROWS;
-    for (int64_t first = 0; first < n; first += COLUMNS) {
-        const float *panel = packed + first * k;
-        for (int64_t each = 0; each < n_tiles; each++) {
-            int64_t from = m * each / n_tiles;
-            int rows = (int)(m * (each + 1) / n_tiles - from); /* tiles are as even as can be */
-            float *to = c + from * n + first;
-            if (n - first >= COLUMNS) {
-                tiles(rows, adds, k, a + from * k, k, panel, to, n);
-                continue;
-            }
-            float edge[ROWS * COLUMNS] = {0};
-            size_t width = (size_t)(n - first) * 4;
-            for (int r = 0; adds && r < rows; r++) memcpy(edge + r * COLUMNS, to + r * n, width);
-            tiles(rows, adds, k, a + from * k, k, panel, edge, COLUMNS);
-            for (int r = 0; r < rows; r++) memcpy(to + r * n, edge + r * COLUMNS, width);
-        }
-    }
-}
-
-/* -- functions ---------------------------------------------------------------------------------------------------- */
+/* -- functions -- */
 
 /* e^x to the last digit or two: e^x = 2^n e^r, |r| <= log(2) / 2, by a Taylor series of degree 7. */
 static inline float exponential(float x) {
     x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
-    float shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: what is left of the point is rounded into its digits */
+    float shifted =
+        x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: what is left of the point is rounded into its digits */
     float n = shifted - 12582912.0f;
     float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    float e = 1.0f + r * (1.0f + r * (0.5f + r * (1.66666667e-1f + r * (4.16666667e-2f +
-              r * (8.33333333e-3f + r * (1.38888889e-3f + r * 1.98412698e-4f))))));
+    float e =
+        1.0f + r * (1.0f + r * (0.5f + r * (1.66666667e-1f +
+                                            r * (4.16666667e-2f +
+                                                 r * (8.33333333e-3f + r * (1.38888889e-3f + r * 1.98412698e-4f))))));
     int32_t power = ((int32_t)n + 127) << 23;
     float scale;
     memcpy(&scale, &power, 4);
@@ -138,23 +36,45 @@ static inline float exponential(float x) {
 static inline float logistic(float x) { return 1.0f / (1.0f + exponential(-x)); }
 static inline float hyperbolic(float x) { return 2.0f * logistic(2.0f * x) - 1.0f; }
 
-/* -- texts -------------------------------------------------------------------------------------------------------- */
+/* -- texts -- */
 
-typedef struct {
+typedef struct work work;
+typedef void (*body)(const work *, int64_t from, int64_t to, half *room);
+
+struct work {
     int64_t steps, h;
-    const int64_t *counts, *places;                        /* texts of each step; the row of p or q for each of all rows */
+    const int64_t *counts, *places; /* texts of each step; the row of p or q for each of all rows */
     const float *p, *gates, *cell, *squashed, *hidden, *q; /* what is read */
     const float *of_hidden, *of_cell, *of_gates;           /* what comes from outside; NULL for zeros */
     const float *z, *c, *h_hat, *z_star, *c_star;          /* x^ and x* where they are read */
     float *to_gates, *to_cell, *to_squashed, *to_hidden;   /* what is written */
-    float *packed, *packed_v;                              /* U and V, or their transposes */
-    float *nothing;                                        /* 4 h zeros */
-} work;
+    void *packed, *packed_v;                               /* U and V, or their transposes */
+    int in_half, *failed;                                  /* products in bfloat16; whether there is no memory */
+    body run;
+    float *nothing; /* 4 h zeros */
+};
 
-typedef void (*body)(const work *, int64_t from, int64_t to);
+/* A part of the texts; products in bfloat16 need room for the rows that they multiply. */
+static void run_single(const void *argument, int64_t from, int64_t to) {
+    const work *w = argument;
+    w->run(w, from, to, NULL);
+}
+
+static void run_half(const void *argument, int64_t from, int64_t to) {
+    const work *w = argument;
+    half *room = aligned_alloc(64, room_of(to - from, 4 * w->h) + 64);
+    if (room == NULL) {
+        *w->failed = 1;
+        return;
+    }
+    begin_half();
+    w->run(w, from, to, room);
+    end_half();
+    free(room);
+}
 
 /* Runs a body over all texts, those of a thread next to each other and with as many tokens as those of another. */
-static void spread(const work *of, body run, int threads) {
+static void spread(const work *of, int threads) {
     enum { LEAST = 8 }; /* texts of a thread */
     int64_t n = of->steps ? of->counts[0] : 0, tokens = 0;
     for (int64_t t = 0; t < of->steps; t++) tokens += of->counts[t];
@@ -169,7 +89,7 @@ static void spread(const work *of, body run, int threads) {
         }
         ends[each] = row;
     }
-    in_parts(of, (part_body)run, ends, threads);
+    in_parts(of, of->in_half ? run_half : run_single, ends, threads);
 }
 
 /* Row `row` of an array whose rows have n numbers, or zeros where there is none. */
@@ -184,14 +104,14 @@ static inline int64_t active(const work *w, int64_t t, int64_t from, int64_t to)
     return end > from ? end - from : 0;
 }
 
-/* -- z_t, i, f, g, o, c_t, h_t for t = 0, 1, ... -------------------------------------------------------------------- */
+/* -- z_t, i, f, g, o, c_t, h_t for t = 0, 1, ... -- */
 
-static void forward_rows(const work *w, int64_t from, int64_t to) {
+static void forward_rows(const work *w, int64_t from, int64_t to, half *room) {
     int64_t h = w->h, start = 0, before = 0;
     for (int64_t t = 0; t < w->steps; before = start, start += w->counts[t++]) {
         int64_t m = active(w, t, from, to), at = start + from, earlier = before + from;
         float *z = w->to_gates + at * 4 * h;
-        if (t > 0) multiply(0, m, h, 4 * h, w->to_hidden + earlier * h, w->packed, z);
+        if (t > 0) multiply(0, m, h, 4 * h, w->to_hidden + earlier * h, w->packed, z, room);
         else memset(z, 0, (size_t)(m * 4 * h) * 4);
         for (int64_t r = 0; r < m; r++) {
             const float *p_i = w->p + w->places[at + r] * 4 * h, *p_f = p_i + h, *p_g = p_f + h, *p_o = p_g + h;
@@ -216,9 +136,9 @@ static void forward_rows(const work *w, int64_t from, int64_t to) {
     }
 }
 
-/* -- h^_t, c^_t, z^_t for t = ..., 1, 0 ---------------------------------------------------------------------------- */
+/* -- h^_t, c^_t, z^_t for t = ..., 1, 0 -- */
 
-static void adjoint_rows(const work *w, int64_t from, int64_t to) {
+static void adjoint_rows(const work *w, int64_t from, int64_t to, half *room) {
     int64_t h = w->h, start = 0;
     for (int64_t t = 0; t < w->steps; t++) start += w->counts[t];
     for (int64_t t = w->steps - 1; t >= 0; t--) {
@@ -227,7 +147,7 @@ static void adjoint_rows(const work *w, int64_t from, int64_t to) {
         int64_t m = active(w, t, from, to), later = active(w, t + 1, from, to), at = start + from, next = after + from;
         int64_t before = t > 0 ? start - w->counts[t - 1] + from : 0;
         float *h_hat = w->to_hidden + at * h;
-        if (later) multiply(0, later, 4 * h, h, w->to_gates + next * 4 * h, w->packed, h_hat);
+        if (later) multiply(0, later, 4 * h, h, w->to_gates + next * 4 * h, w->packed, h_hat, room);
         memset(h_hat + later * h, 0, (size_t)((m - later) * h) * 4);
         for (int64_t r = 0; r < m; r++) {
             const float *i = w->gates + (at + r) * 4 * h, *f = i + h, *g = f + h, *o = g + h;
@@ -252,21 +172,21 @@ static void adjoint_rows(const work *w, int64_t from, int64_t to) {
     }
 }
 
-/* -- z*_t, c*_t, h*_t for t = 0, 1, ... ------------------------------------------------------------------------------ */
+/* -- z*_t, c*_t, h*_t for t = 0, 1, ... -- */
 
-static void tangent_rows(const work *w, int64_t from, int64_t to) {
+static void tangent_rows(const work *w, int64_t from, int64_t to, half *room) {
     int64_t h = w->h, start = 0, before = 0;
     for (int64_t t = 0; t < w->steps; before = start, start += w->counts[t++]) { /* one matrix at a time in the cache */
         int64_t m = active(w, t, from, to), earlier = before + from;
         float *z = w->to_gates + (start + from) * 4 * h;
-        if (t > 0) multiply(0, m, h, 4 * h, w->hidden + earlier * h, w->packed_v, z);
+        if (t > 0) multiply(0, m, h, 4 * h, w->hidden + earlier * h, w->packed_v, z, room);
         else memset(z, 0, (size_t)(m * 4 * h) * 4);
     }
     start = before = 0;
     for (int64_t t = 0; t < w->steps; before = start, start += w->counts[t++]) {
         int64_t m = active(w, t, from, to), at = start + from, earlier = before + from;
         float *z = w->to_gates + at * 4 * h;
-        if (t > 0) multiply(1, m, h, 4 * h, w->to_hidden + earlier * h, w->packed, z);
+        if (t > 0) multiply(1, m, h, 4 * h, w->to_hidden + earlier * h, w->packed, z, room);
         for (int64_t r = 0; r < m; r++) {
             const float *q = w->q + w->places[at + r] * 4 * h;
             const float *i = w->gates + (at + r) * 4 * h, *f = i + h, *g = f + h, *o = g + h;
@@ -283,15 +203,15 @@ static void tangent_rows(const work *w, int64_t from, int64_t to) {
     }
 }
 
-/* -- what reaches h, c and the gates where they stand in the derivatives of a step and in U^ ------------------------- */
+/* -- what reaches h, c and the gates where they stand in the derivatives of a step and in U^ -- */
 
-static void second_rows(const work *w, int64_t from, int64_t to) {
+static void second_rows(const work *w, int64_t from, int64_t to, half *room) {
     int64_t h = w->h, start = 0, before = 0;
     for (int64_t t = 0; t < w->steps; before = start, start += w->counts[t++]) {
         int64_t m = active(w, t, from, to), later = active(w, t + 1, from, to);
         int64_t at = start + from, next = start + w->counts[t] + from, earlier = before + from;
         float *hidden = w->to_hidden + at * h;
-        if (later) multiply(0, later, 4 * h, h, w->z + next * 4 * h, w->packed_v, hidden);
+        if (later) multiply(0, later, 4 * h, h, w->z + next * 4 * h, w->packed_v, hidden, room);
         memset(hidden + later * h, 0, (size_t)((m - later) * h) * 4);
         for (int64_t r = 0; r < m; r++) {
             const float *i = w->gates + (at + r) * 4 * h, *f = i + h, *g = f + h, *o = g + h;
@@ -313,63 +233,128 @@ static void second_rows(const work *w, int64_t from, int64_t to) {
             EACH(j, h) {
                 float slope = 1.0f - th[j] * th[j];
                 of_o[j] = h_hat[j] * (th[j] * (1.0f - 2.0f * o[j]) * z_o[j] + slope * c_star[j]);
-                of_c[j] = h_hat[j] * slope * (o[j] * (1.0f - o[j]) * z_o[j] - 2.0f * o[j] * th[j] * c_star[j])
-                          + c_next[j] * f_next[j] * (1.0f - f_next[j]) * z_next[j];
+                of_c[j] = h_hat[j] * slope * (o[j] * (1.0f - o[j]) * z_o[j] - 2.0f * o[j] * th[j] * c_star[j]) +
+                          c_next[j] * f_next[j] * (1.0f - f_next[j]) * z_next[j];
             }
         }
     }
 }
 
-/* -- what is called; each returns 0, or 1 if there is no memory ------------------------------------------------------ */
+/* -- what is called; each returns 0, or 1 if there is no memory -- */
 
 static int run_all(work w, body run, int threads, int matrices) {
+    int failed = (w.packed != NULL) + (w.packed_v != NULL) != matrices;
     w.nothing = calloc((size_t)(4 * w.h), 4);
-    int failed = w.nothing == NULL || (w.packed != NULL) + (w.packed_v != NULL) != matrices;
-    if (!failed) spread(&w, run, threads);
+    w.failed = &failed;
+    w.run = run;
+    if (w.nothing == NULL) failed = 1;
+    if (!failed) spread(&w, threads);
     free(w.nothing);
     free(w.packed);
     free(w.packed_v);
     return failed;
 }
 
+/* Whether products in bfloat16 can be asked for. */
+int kshot_has_half(int threads) {
+    (void)threads;
+    return HAS_HALF && may_use_half();
+}
+
 int kshot_lstm_forward(
-    int64_t steps, int64_t h, int threads, const int64_t *counts, const int64_t *places, const float *p, const float *u,
-    float *gates, float *cell, float *squashed, float *hidden
+    int64_t steps, int64_t h, int64_t in_half, int threads, const int64_t *counts, const int64_t *places,
+    const float *p, const float *u, float *gates, float *cell, float *squashed, float *hidden
 ) {
-    work w = {.steps = steps, .h = h, .counts = counts, .places = places, .p = p, .to_gates = gates, .to_cell = cell,
-              .to_squashed = squashed, .to_hidden = hidden, .packed = panels(u, 1, h, 4 * h)};
+    work w = {
+        .steps = steps,
+        .h = h,
+        .in_half = (int)in_half,
+        .counts = counts,
+        .places = places,
+        .p = p,
+        .to_gates = gates,
+        .to_cell = cell,
+        .to_squashed = squashed,
+        .to_hidden = hidden,
+        .packed = laid_out((int)in_half, u, 1, h, 4 * h)
+    };
     return run_all(w, forward_rows, threads, 1);
 }
 
 int kshot_lstm_adjoint(
-    int64_t steps, int64_t h, int threads, const int64_t *counts, const int64_t *places, const float *u,
-    const float *gates, const float *cell, const float *squashed, const float *of_hidden, const float *of_cell,
-    const float *of_gates, float *z_hat, float *c_hat, float *h_hat
+    int64_t steps, int64_t h, int64_t in_half, int threads, const int64_t *counts, const int64_t *places,
+    const float *u, const float *gates, const float *cell, const float *squashed, const float *of_hidden,
+    const float *of_cell, const float *of_gates, float *z_hat, float *c_hat, float *h_hat
 ) {
-    work w = {.steps = steps, .h = h, .counts = counts, .places = places, .gates = gates, .cell = cell,
-              .squashed = squashed, .of_hidden = of_hidden, .of_cell = of_cell, .of_gates = of_gates, .to_gates = z_hat,
-              .to_cell = c_hat, .to_hidden = h_hat, .packed = panels(u, 0, 4 * h, h)};
+    work w = {
+        .steps = steps,
+        .h = h,
+        .in_half = (int)in_half,
+        .counts = counts,
+        .places = places,
+        .gates = gates,
+        .cell = cell,
+        .squashed = squashed,
+        .of_hidden = of_hidden,
+        .of_cell = of_cell,
+        .of_gates = of_gates,
+        .to_gates = z_hat,
+        .to_cell = c_hat,
+        .to_hidden = h_hat,
+        .packed = laid_out((int)in_half, u, 0, 4 * h, h)
+    };
     return run_all(w, adjoint_rows, threads, 1);
 }
 
 int kshot_lstm_tangent(
-    int64_t steps, int64_t h, int threads, const int64_t *counts, const int64_t *places, const float *u, const float *v,
-    const float *q, const float *gates, const float *cell, const float *squashed, const float *hidden, float *z_star,
-    float *c_star, float *h_star
+    int64_t steps, int64_t h, int64_t in_half, int threads, const int64_t *counts, const int64_t *places,
+    const float *u, const float *v, const float *q, const float *gates, const float *cell, const float *squashed,
+    const float *hidden, float *z_star, float *c_star, float *h_star
 ) {
-    work w = {.steps = steps, .h = h, .counts = counts, .places = places, .q = q, .gates = gates, .cell = cell,
-              .squashed = squashed, .hidden = hidden, .to_gates = z_star, .to_cell = c_star, .to_hidden = h_star,
-              .packed = panels(u, 1, h, 4 * h), .packed_v = panels(v, 1, h, 4 * h)};
+    work w = {
+        .steps = steps,
+        .h = h,
+        .in_half = (int)in_half,
+        .counts = counts,
+        .places = places,
+        .q = q,
+        .gates = gates,
+        .cell = cell,
+        .squashed = squashed,
+        .hidden = hidden,
+        .to_gates = z_star,
+        .to_cell = c_star,
+        .to_hidden = h_star,
+        .packed = laid_out((int)in_half, u, 1, h, 4 * h),
+        .packed_v = laid_out((int)in_half, v, 1, h, 4 * h)
+    };
     return run_all(w, tangent_rows, threads, 2);
 }
 
 int kshot_lstm_second(
-    int64_t steps, int64_t h, int threads, const int64_t *counts, const int64_t *places, const float *v,
-    const float *gates, const float *cell, const float *squashed, const float *z_star, const float *c_star,
-    const float *z_hat, const float *c_hat, const float *h_hat, float *of_gates, float *of_cell, float *of_hidden
+    int64_t steps, int64_t h, int64_t in_half, int threads, const int64_t *counts, const int64_t *places,
+    const float *v, const float *gates, const float *cell, const float *squashed, const float *z_star,
+    const float *c_star, const float *z_hat, const float *c_hat, const float *h_hat, float *of_gates, float *of_cell,
+    float *of_hidden
 ) {
-    work w = {.steps = steps, .h = h, .counts = counts, .places = places, .gates = gates, .cell = cell,
-              .squashed = squashed, .z_star = z_star, .c_star = c_star, .z = z_hat, .c = c_hat, .h_hat = h_hat,
-              .to_gates = of_gates, .to_cell = of_cell, .to_hidden = of_hidden, .packed_v = panels(v, 0, 4 * h, h)};
+    work w = {
+        .steps = steps,
+        .h = h,
+        .in_half = (int)in_half,
+        .counts = counts,
+        .places = places,
+        .gates = gates,
+        .cell = cell,
+        .squashed = squashed,
+        .z_star = z_star,
+        .c_star = c_star,
+        .z = z_hat,
+        .c = c_hat,
+        .h_hat = h_hat,
+        .to_gates = of_gates,
+        .to_cell = of_cell,
+        .to_hidden = of_hidden,
+        .packed_v = laid_out((int)in_half, v, 0, 4 * h, h)
+    };
     return run_all(w, second_rows, threads, 1);
 }

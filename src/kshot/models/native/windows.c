@@ -1,7 +1,8 @@
 /* The maximum over time of windows of tokens, and sums over the windows that win it, in float32;
    kshot/models/windows.py has the mathematics and the names.
 
-   Filter f of all widths together belongs to one width; the winner of a text and a filter is the place of its window. */
+   Filter f of all widths together belongs to one width; the winner of a text and a filter is the place of its window.
+ */
 
 #include <math.h>
 #include <stdint.h>
@@ -31,7 +32,7 @@ static inline int32_t token_at(const work *w, const int32_t *tokens, int64_t pla
     return place < 0 || place >= w->length ? -1 : tokens[place];
 }
 
-/* -- max_t s_t and its place --------------------------------------------------------------------------------------- */
+/* -- max_t s_t and its place -- */
 
 static void maxima_of(const void *argument, int64_t from, int64_t to) {
     enum { CHUNK = 256 }; /* filters at a time */
@@ -70,7 +71,7 @@ static void maxima_of(const void *argument, int64_t from, int64_t to) {
     }
 }
 
-/* -- sums over the windows that win --------------------------------------------------------------------------------- */
+/* -- sums over the windows that win -- */
 
 /* What is done for the token v at an offset of a winner: `at` is its place among the winners, `column` a row of w. */
 typedef void (*visitor)(const work *w, int64_t at, int64_t column, int64_t v, int64_t from, int64_t to);
@@ -108,16 +109,14 @@ static inline void add_value(const work *w, int64_t at, int64_t column, int64_t 
 static inline void add_to_column(const work *w, int64_t at, int64_t column, int64_t v, int64_t from, int64_t to) {
     float g = w->g[at], *sum = w->to + column * w->d;
     const float *e = w->e + v * w->d;
-    if (g != 0.0f)
-        EACH(j, to - from) sum[from + j] += g * e[from + j];
+    if (g != 0.0f) EACH(j, to - from) sum[from + j] += g * e[from + j];
 }
 
 /* to[v] = sum_{text, f, k: v} g w_k, of the elements `from` to `to` */
 static inline void add_to_row(const work *w, int64_t at, int64_t column, int64_t v, int64_t from, int64_t to) {
     float g = w->g[at], *sum = w->to + v * w->d;
     const float *a = w->w + column * w->d;
-    if (g != 0.0f)
-        EACH(j, to - from) sum[from + j] += g * a[from + j];
+    if (g != 0.0f) EACH(j, to - from) sum[from + j] += g * a[from + j];
 }
 
 static void values_of(const void *argument, int64_t from, int64_t to) {
@@ -136,11 +135,13 @@ static void rows_of(const void *argument, int64_t from, int64_t to) {
         visit(w, add_to_row, text, text + 1, 0, w->n_widths * w->m, from, to);
 }
 
-/* -- what is called; `to` is zero before ---------------------------------------------------------------------------- */
+/* -- what is called; `to` is zero before -- */
 
-#define SHAPE int64_t n, int64_t length, int64_t m, int64_t n_widths, int64_t d, int threads, const int64_t *widths, \
-    const int32_t *tokens, int32_t *winners
-#define WORK .n = n, .length = length, .m = m, .n_widths = n_widths, .d = d, .widths = widths, .tokens = tokens, \
+#define SHAPE                                                                                              \
+    int64_t n, int64_t length, int64_t m, int64_t n_widths, int64_t d, int threads, const int64_t *widths, \
+        const int32_t *tokens, int32_t *winners
+#define WORK                                                                                            \
+    .n = n, .length = length, .m = m, .n_widths = n_widths, .d = d, .widths = widths, .tokens = tokens, \
     .winners = winners
 
 void kshot_windows_maxima(SHAPE, const float *y, float *to) {

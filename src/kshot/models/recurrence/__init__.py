@@ -108,10 +108,11 @@ def lstm(p: Tensor, recurrent: Tensor, counts: Sequence[int], places: Tensor | N
 
 
 def _steps(p: Tensor, recurrent: Tensor, counts: list[int], places: Tensor) -> Steps:
-    """In C where that can be, which is faster than by PyTorch in bfloat16, too."""
+    """In C where that can be."""
+    dtype = product_type(recurrent)
     if p.device.type == "cpu" and p.dtype == recurrent.dtype == torch.float32 and library().functions is not None:
-        return Compiled(counts, places)
-    return Written(counts, places, multiplier(), product_type(recurrent))
+        return Compiled(counts, places, dtype)
+    return Written(counts, places, multiplier(), dtype)
 
 
 class _Recurrence(torch.autograd.Function):

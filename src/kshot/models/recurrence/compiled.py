@@ -1,4 +1,4 @@
-"""The recurrence by `kshot/models/native/lstm.c`: in float32, on a CPU."""
+"""The recurrence by `kshot/models/native/lstm.c`: in float32, products in bfloat16 if they are asked for, on a CPU."""
 
 from functools import cached_property
 
@@ -16,10 +16,13 @@ class Compiled:
     Args:
         counts: n_t.
         places: The row of p for each row, (N,).
+        dtype: The precision of products: float32, or bfloat16 where the processor has it.
     """
 
-    def __init__(self, counts: list[int], places: Tensor) -> None:
+    def __init__(self, counts: list[int], places: Tensor, dtype: torch.dtype = torch.float32) -> None:
         self.counts = counts
+        self.dtype = dtype
+        self._in_half = int(dtype == torch.bfloat16 and native.has_half())
         self.places = places.contiguous()
 
     def forward(self, p: Tensor, recurrent: Tensor) -> Run:
@@ -50,12 +53,12 @@ class Compiled:
         return made.hidden, made.cell, made.gates
 
     def product(self, gates: Tensor, hidden: Tensor) -> Tensor:
-        return product(self.counts, gates, hidden, multiplier())
+        return product(self.counts, gates, hidden.to(self.dtype), multiplier())
 
     def _call(self, name: str, size: int, *tensors: Tensor | None) -> None:
         """Calls a function of `lstm.c`; the last tensors are written."""
         ready = [None if each is None else each.contiguous() for each in tensors]  # those written are so already
-        arguments = len(self.counts), size, self._counts, self.places, *ready
+        arguments = len(self.counts), size, self._in_half, self._counts, self.places, *ready
         if native.call(f"kshot_lstm_{name}", *arguments, threads=torch.get_num_threads()):
             raise MemoryError(f"There is no memory for the weights of an LSTM of {size} units.")
 
