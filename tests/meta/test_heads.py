@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -241,8 +242,10 @@ def test_logistic_with_weights_is_scikit_learns(items: Items, queries: Tensor) -
     close(softmax(ours, axis=-1), peer.predict_proba(unit(queries.numpy())), 1e-4)
 
 
-def test_anchored_ends_where_its_objective_is_least(items: Items) -> None:
-    head = heads.Anchored(heads.AnchoredSettings(steps=5_000, anchor=0.1, fit_scale=4.0), DIM).double().eval()
+@pytest.mark.parametrize("dim", [3, DIM, 4 * DIM])  # fewer elements than vectors, and more
+def test_anchored_ends_where_its_objective_is_least(dim: int, items: Items) -> None:
+    items = replace(items, x=torch.randn(len(items.x), dim, dtype=torch.float64))
+    head = heads.Anchored(heads.AnchoredSettings(steps=5_000, anchor=0.1, fit_scale=4.0), dim).double().eval()
     weight = head.fit(items)["weight"].requires_grad_()
     x = torch.nn.functional.normalize(items.x, dim=-1)
     start = torch.nn.functional.normalize(heads.class_means(Items(x, items.y, WAY, items.weight)), dim=-1)

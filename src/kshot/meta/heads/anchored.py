@@ -38,7 +38,8 @@ class Anchored(Head):
     W minimises  1/n sum_i w_i cross_entropy(s' W x_i, y_i) + a/2 |W - C|^2,  C the prototypes of length 1:
     regularisation biased towards a meta-learned point (Denevi et al. 2019, arXiv:1903.10399), with the start of
     ProtoMAML (arXiv:1903.03096). With one example it stays near the prototype; with more, it separates classes that
-    prototypes confuse. The gradient is written out, so that no graph is needed.
+    prototypes confuse. The gradient is written out, so that no graph is needed. W - C is a sum of support vectors,
+    B X; where there are fewer vectors than they have elements, B moves instead of W.
 
     Differs in meta-training: the encoder learns through the prototypes alone (no steps), which costs less.
     """
@@ -57,13 +58,16 @@ class Anchored(Head):
         share = (items.weight / items.weight.sum()).unsqueeze(-1)  # (n, 1)
         target = share * F.one_hot(items.y, items.n_labels)  # (n, C)
         scaled = settings.fit_scale * x
-        weight, velocity = prototypes, torch.zeros_like(prototypes)
+        few = len(x) < x.shape[-1]
+        seen = scaled @ scaled.T if few else scaled  # (n, r): what B, or W - C, is multiplied by
+        start = scaled @ prototypes.T
+        moved = velocity = seen.new_zeros(items.n_labels, seen.shape[1])  # (C, r)
         for _ in range(settings.steps):
-            error = share * F.linear(scaled, weight).softmax(dim=-1) - target  # (n, C)
-            gradient = torch.addmm(settings.anchor * (weight - prototypes), error.T, scaled)  # (C, dim)
+            error = torch.addcmul(-target, share, torch.addmm(start, seen, moved.T).softmax(dim=-1))  # (n, C)
+            gradient = torch.add(error.T if few else error.T @ scaled, moved, alpha=settings.anchor)
             velocity = torch.add(settings.momentum * velocity, gradient, alpha=-settings.rate)
-            weight = weight + velocity
-        return {"weight": weight}
+            moved = moved + velocity
+        return {"weight": prototypes + moved @ scaled if few else prototypes + moved}
 
     def logits(self, state: State, x: Tensor) -> Tensor:
         return self.log_scale.exp() * F.normalize(x, dim=-1) @ state["weight"].T
