@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from kshot.models.bert import Bert, bert_config
-from kshot.models.build import load_encoder, save_encoder
+from kshot.models.build import build_encoder, load_encoder, save_encoder
 from kshot.models.encoder import encode
+from kshot.models.pretrained import PretrainedSettings
+from kshot.models.products import Linear
 from toy import bert, corpus
 
 
@@ -132,3 +134,12 @@ def test_a_variant_runs_by_transformers(tiny_bert: Path, tmp_path: Path) -> None
     with torch.no_grad():
         assert torch.equal(encode(encoder, texts), encode(again, texts))
         assert not torch.allclose(encode(encoder, texts), encode(bert(tiny_bert), texts))
+
+
+def test_no_call_of_pytorch_is_looked_at_where_all_layers_are_kshots(tiny_bert: Path) -> None:
+    """A mode that sees every call takes a tenth of the time to learn a task from 25 texts."""
+    encoder = build_encoder(PretrainedSettings(model=str(tiny_bert), lora_rank=2), [], seed=0)
+    assert not encoder.foreign
+    linear = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)]
+    assert linear
+    assert all(isinstance(layer, Linear) for layer in linear)

@@ -165,6 +165,7 @@ class PretrainedEncoder(Encoder):
             self.model, self.config = _empty_model(config), config
             self.vocabulary = vocabulary
         self.dim = int(self.model.config.hidden_size)
+        self.foreign = not isinstance(self.model, Bert)
         check_positions(self.model, settings.max_length, settings.model)
         table = _token_table(self.model)
         self.token_table = next(name for name, tensor in self.named_parameters() if tensor is table)
