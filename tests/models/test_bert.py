@@ -138,7 +138,7 @@ def test_a_variant_runs_by_transformers(tiny_bert: Path, tmp_path: Path) -> None
 
 def test_no_call_of_pytorch_is_looked_at_where_all_layers_are_kshots(tiny_bert: Path) -> None:
     """A mode that sees every call takes a tenth of the time to learn a task from 25 texts."""
-    encoder = build_encoder(PretrainedSettings(model=str(tiny_bert), lora_rank=2), [], seed=0)
+    encoder = build_encoder(PretrainedSettings(model=str(tiny_bert), lora_rank=2, max_length=32), [], seed=0)
     assert not encoder.foreign
     linear = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)]
     assert linear
