@@ -504,8 +504,9 @@ def ahead(found: Mapping[tuple[str, str, int], Any], row: str, baselines: Sequen
     if not one or not others:
         return ""
     other = max(others, key=lambda each: mean(each["bleu"]))
-    references = [one["references"]] * len(one["translations"])
-    return str(paired_bootstrap(one["translations"], other["translations"], references))
+    n_draws = min(len(each["translations"]) for each in (one, other))  # of the same supports
+    ours, theirs = (each["translations"][:n_draws] for each in (one, other))
+    return str(paired_bootstrap(ours, theirs, [one["references"]] * n_draws))
 
 
 def shown(figures: Mapping[str, Any]) -> str:
