@@ -66,6 +66,31 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypa
     assert found.how == f"they cannot be kept in {tmp_path / 'file' / 'kshot' / 'native'} ({os.strerror(20)})"
 
 
+def test_a_user_without_a_home_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    needs_native()
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    native.library.cache_clear()
+    assert native.library() == native.Library(
+        None, "there is no folder to keep them in (Could not determine home directory.)"
+    )
+
+
+def test_a_compiler_may_write_what_it_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warnings, and not in the encoding of the process."""
+    needs_native()
+    script = tmp_path / "compiler"
+    script.write_text('#!/bin/sh\nprintf "\\377 unlikely\\n"; printf "\\377 warning\\n" >&2; exec cc "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CC", str(script))
+    native.library.cache_clear()
+    assert native.library().functions is not None
+    assert native.library().how == str(script)
+
+
 def test_a_broken_file_in_the_cache_is_compiled_anew(tmp_path: Path) -> None:
     needs_native()
     [made] = (tmp_path / "kshot" / "native").iterdir()

@@ -12,7 +12,7 @@ from kshot.errors import KshotError
 from kshot.models import native, recurrence
 from kshot.models.native import Library
 from kshot.models.products import multiplier
-from kshot.models.recurrence import _Recurrence, lstm
+from kshot.models.recurrence import _Recurrence, compiled, lstm
 from kshot.models.recurrence.compiled import Compiled
 from kshot.models.recurrence.written import Written
 from toy import needs_native
@@ -160,6 +160,68 @@ def test_in_c_it_is_that_of_pytorch(counts: list[int], size: int) -> None:
     )
     for one, other in zip(ours, theirs, strict=True):
         assert (one - other).norm() <= 1e-4 * other.norm() + 1e-6
+
+
+@pytest.mark.parametrize(("wanted", "used"), [("p", "p"), ("u", "u"), ("pu", "p"), ("pu", "u"), ("pu", "pu")])
+def test_in_c_any_of_the_derivatives_may_be_left_out(wanted: str, used: str) -> None:
+    """One of the two tensors needs no gradient, or nothing is made of its gradient; gradients are not contiguous."""
+    needs_native()
+    results = []
+    for run, dtype in ((by_autograd([4, 3, 1]), torch.float64), (lambda p, u: lstm(p, u, [4, 3, 1]), torch.float32)):
+        given = {
+            name: tensor.detach().to(dtype).requires_grad_(name in wanted)
+            for name, tensor in zip("pu", inputs([4, 3, 1]), strict=True)
+        }
+        tensors = [given[name] for name in wanted]
+        hidden = run(given["p"], given["u"])
+        outer = hidden.t() @ hidden[:, 0]  # its gradient is turned and expanded
+        first = dict(zip(wanted, torch.autograd.grad(outer.sum(), tensors, create_graph=True), strict=True))
+        made = torch.stack([first[name].t().sin().sum() for name in used]).sum()
+        results.append([*first.values(), *torch.autograd.grad(made, tensors)])
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs.float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("counts", "places", "error"),
+    [
+        ([3, 2], [0, 1, 2, 3, 5], "A text takes a row of p that is not there"),
+        ([3, 2], [0, 1, -1, 3, 4], "A text takes a row of p that is not there"),
+        ([2, 3], [0, 1, 2, 3, 4], "never grow"),
+        ([3, 3], [0, 1, 2, 3, 4], "must add up to 5"),
+    ],
+)
+def test_in_c_nothing_is_read_outside(counts: list[int], places: list[int], error: str) -> None:
+    needs_native()
+    with pytest.raises((ValueError, IndexError), match=error):
+        lstm(torch.randn(5, 12), torch.randn(12, 3), counts, torch.tensor(places))
+    with pytest.raises(ValueError, match=r"are not \(n, 4 h\) and \(4 h, h\)"):
+        lstm(torch.randn(5, 8), torch.randn(12, 3), [3, 2])
+
+
+def test_in_c_places_are_of_any_type_and_device_contexts_do_not_matter() -> None:
+    needs_native()
+    p, recurrent, places = torch.randn(5, 12), torch.randn(12, 3), torch.tensor([4, 0, 1, 1, 2])
+    expected = lstm(p, recurrent, [3, 2], places)
+    assert torch.equal(lstm(p, recurrent, [3, 2], places.to(torch.int32)), expected)
+    with torch.device("meta"):
+        assert torch.equal(lstm(p, recurrent, [3, 2], places), expected)
+
+
+def test_derivatives_in_c_are_by_the_library_of_their_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_native()
+    seen: list[str] = []
+    multiply = multiplier()
+
+    def watched(a: Tensor, b: Tensor) -> Tensor:
+        seen.append("inside")
+        return multiply(a, b)
+
+    with monkeypatch.context() as inside:
+        inside.setattr(compiled, "multiplier", lambda: watched)
+        hidden = lstm(torch.randn(5, 12), torch.randn(12, 3, requires_grad=True), [3, 2])
+    hidden.sum().backward()
+    assert seen == ["inside"]
 
 
 def test_what_is_not_a_number_is_not_lost() -> None:

@@ -54,6 +54,42 @@ def test_in_c_they_are_the_same(threads: int, monkeypatch: pytest.MonkeyPatch) -
         assert (one - other).norm() <= 1e-5 * other.norm()
 
 
+def test_in_c_neither_the_default_precision_nor_the_default_device_matters() -> None:
+    needs_native()
+    network = scratch("cnn", dropout=0.0)
+    ids, mask = pad(network.vocabulary.encode(TEXTS), network.vocabulary.pad_id)
+    tensors = list(network.parameters())
+    expected = network.pooled(ids, mask)
+    gradients = torch.autograd.grad(expected.sin().sum(), tensors)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            vectors = network.pooled(ids, mask)
+            found = torch.autograd.grad(vectors.sin().sum(), tensors)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for ours, theirs in zip((vectors, *found), (expected, *gradients), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_in_c_nothing_is_read_outside() -> None:
+    needs_native()
+    for number in (6, 2**31 + 1):
+        with pytest.raises(IndexError, match=f"A token has the number {number}, and there are 6 vectors"):
+            Winners.found(torch.randn(6, 15), torch.tensor([[0, number]]), (2, 3))
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (0, 0)])
+def test_without_texts_or_tokens_sums_are_zero(shape: tuple[int, int]) -> None:
+    needs_native()
+    winners, sums = Winners.found(torch.randn(6, 15), torch.zeros(shape, dtype=torch.int64), (2, 3))
+    columns, vectors, g = torch.randn(15, 5), torch.randn(6, 5), torch.randn(shape[0], 6)
+    assert torch.equal(sums, torch.zeros(shape[0], 6))
+    assert torch.equal(winners.values(columns, vectors), torch.zeros(shape[0], 6))
+    assert torch.equal(winners.columns(g, vectors), torch.zeros(15, 5))
+    assert torch.equal(winners.rows(g, columns), torch.zeros(6, 5))
+
+
 def test_a_text_without_tokens_has_nothing_but_the_bias() -> None:
     network = scratch("cnn")
     with torch.no_grad():

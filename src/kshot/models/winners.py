@@ -52,26 +52,29 @@ class Winners:
         Returns:
             The winners, and sum_k y_{v,k} of each text and filter, (n, n_widths * m).
         """
+        if tokens.numel() and int(tokens.max()) >= len(y):
+            raise IndexError(f"A token has the number {int(tokens.max())}, and there are {len(y)} vectors.")
         m = y.shape[1] // sum(widths)
-        shape = len(tokens), len(widths) * m
-        places, sums = torch.empty(shape, dtype=torch.int32), torch.empty(shape)
-        found = cls(tokens.to(torch.int32).contiguous(), torch.tensor(widths), m, len(y), places)
+        sums = y.new_empty(len(tokens), len(widths) * m)
+        own = torch.tensor(widths, dtype=torch.int64, device="cpu")
+        places = torch.empty_like(sums, dtype=torch.int32)
+        found = cls(tokens.to("cpu", torch.int32).contiguous(), own, m, len(y), places)
         found._call("maxima", 0, y.contiguous(), sums)
         return found, sums
 
     def values(self, columns: Tensor, vectors: Tensor) -> Tensor:
         """(n_offsets * m, d), (n_vectors, d) -> (n, n_widths * m)."""
-        made = torch.zeros(self.places.shape)
+        made = vectors.new_zeros(self.places.shape)
         return self._call("values", columns.shape[1], columns.contiguous(), vectors.contiguous(), made)
 
     def columns(self, g: Tensor, vectors: Tensor) -> Tensor:
         """(n, n_widths * m), (n_vectors, d) -> (n_offsets * m, d)."""
-        made = torch.zeros(int(self.widths.sum()) * self.n_filters, vectors.shape[1])
+        made = vectors.new_zeros(int(self.widths.sum()) * self.n_filters, vectors.shape[1])
         return self._call("columns", vectors.shape[1], g.contiguous(), vectors.contiguous(), made)
 
     def rows(self, g: Tensor, columns: Tensor) -> Tensor:
         """(n, n_widths * m), (n_offsets * m, d) -> (n_vectors, d)."""
-        made = torch.zeros(self.n_vectors, columns.shape[1])
+        made = columns.new_zeros(self.n_vectors, columns.shape[1])
         return self._call("rows", columns.shape[1], g.contiguous(), columns.contiguous(), made)
 
     def _call(self, name: str, d: int, *tensors: Tensor) -> Tensor:

@@ -52,7 +52,10 @@ def library() -> Library:
     sources = sorted(_SOURCES.glob("*.c"))
     texts = [path.read_text(encoding="utf-8") for path in (*sources, *sorted(_SOURCES.glob("*.h")))]
     digest = sha256("\0".join([*texts, *command, macros]).encode()).hexdigest()
-    path = cache_folder("native") / f"kshot-{digest[:16]}.so"
+    try:
+        path = cache_folder("native") / f"kshot-{digest[:16]}.so"
+    except RuntimeError as error:  # a user without a home
+        return Library(None, f"there is no folder to keep them in ({error})")
     try:
         loaded = _loaded(path)
         if loaded is None:
@@ -77,7 +80,7 @@ def _loaded(path: Path) -> ctypes.CDLL | None:
 
 
 def call(name: str, *arguments: int | Tensor | None, threads: int) -> int:
-    """Calls a function with numbers, then the number of threads, then tensors, which must be contiguous.
+    """Calls a function with numbers, then the number of threads, then tensors: contiguous ones, in a CPU's memory.
 
     Returns:
         What the function returns.
@@ -104,9 +107,17 @@ def _compiler() -> list[str] | None:
 
 
 def _run(command: list[str]) -> str | None:
-    """What a command prints, or None if it fails."""
+    """What a command prints, in whatever encoding, or None if it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

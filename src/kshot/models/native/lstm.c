@@ -27,7 +27,9 @@ static inline float exponential(float x) {
         1.0f + r * (1.0f + r * (0.5f + r * (1.66666667e-1f +
                                             r * (4.16666667e-2f +
                                                  r * (8.33333333e-3f + r * (1.38888889e-3f + r * 1.98412698e-4f))))));
-    int32_t power = ((int32_t)n + 127) << 23;
+    uint32_t power; /* the last digits of `shifted` are n */
+    memcpy(&power, &shifted, 4);
+    power = (power + 127) << 23;
     float scale;
     memcpy(&scale, &power, 4);
     return e * scale;
@@ -41,18 +43,22 @@ static inline float hyperbolic(float x) { return 2.0f * logistic(2.0f * x) - 1.0
 typedef struct work work;
 typedef void (*body)(const work *, int64_t from, int64_t to, half *room);
 
+enum { NO_MEMORY = 1, NO_ROW = 2 }; /* how a call fails */
+
 struct work {
-    int64_t steps, h;
+    int64_t steps, h, n_inputs;
     const int64_t *counts, *places; /* texts of each step; the row of p or q for each of all rows */
     const float *p, *gates, *cell, *squashed, *hidden, *q; /* what is read */
     const float *of_hidden, *of_cell, *of_gates;           /* what comes from outside; NULL for zeros */
     const float *z, *c, *h_hat, *z_star, *c_star;          /* x^ and x* where they are read */
     float *to_gates, *to_cell, *to_squashed, *to_hidden;   /* what is written */
     void *packed, *packed_v;                               /* U and V, or their transposes */
-    int in_half, *failed;                                  /* products in bfloat16; whether there is no memory */
+    int in_half, *failed;                                  /* products in bfloat16; how it has failed, or 0 */
     body run;
     float *nothing; /* 4 h zeros */
 };
+
+static inline void fail(const work *w, int how) { __atomic_store_n(w->failed, how, __ATOMIC_RELAXED); }
 
 /* A part of the texts; products in bfloat16 need room for the rows that they multiply. */
 static void run_single(const void *argument, int64_t from, int64_t to) {
@@ -64,7 +70,7 @@ static void run_half(const void *argument, int64_t from, int64_t to) {
     const work *w = argument;
     half *room = aligned_alloc(64, room_of(to - from, 4 * w->h) + 64);
     if (room == NULL) {
-        *w->failed = 1;
+        fail(w, NO_MEMORY);
         return;
     }
     begin_half();
@@ -114,7 +120,12 @@ static void forward_rows(const work *w, int64_t from, int64_t to, half *room) {
         if (t > 0) multiply(0, m, h, 4 * h, w->to_hidden + earlier * h, w->packed, z, room);
         else memset(z, 0, (size_t)(m * 4 * h) * 4);
         for (int64_t r = 0; r < m; r++) {
-            const float *p_i = w->p + w->places[at + r] * 4 * h, *p_f = p_i + h, *p_g = p_f + h, *p_o = p_g + h;
+            int64_t place = w->places[at + r];
+            if (place < 0 || place >= w->n_inputs) {
+                fail(w, NO_ROW);
+                place = -1;
+            }
+            const float *p_i = row_of(w, w->p, place, 4 * h), *p_f = p_i + h, *p_g = p_f + h, *p_o = p_g + h;
             const float *last = row_of(w, w->to_cell, t > 0 ? earlier + r : -1, h);
             float *i = z + r * 4 * h, *f = i + h, *g = f + h, *o = g + h;
             float *c = w->to_cell + (at + r) * h, *th = w->to_squashed + (at + r) * h;
@@ -240,14 +251,14 @@ static void second_rows(const work *w, int64_t from, int64_t to, half *room) {
     }
 }
 
-/* -- what is called; each returns 0, or 1 if there is no memory -- */
+/* -- what is called; each returns 0, or how it has failed -- */
 
 static int run_all(work w, body run, int threads, int matrices) {
-    int failed = (w.packed != NULL) + (w.packed_v != NULL) != matrices;
+    int failed = (w.packed != NULL) + (w.packed_v != NULL) == matrices ? 0 : NO_MEMORY;
     w.nothing = calloc((size_t)(4 * w.h), 4);
     w.failed = &failed;
     w.run = run;
-    if (w.nothing == NULL) failed = 1;
+    if (w.nothing == NULL) failed = NO_MEMORY;
     if (!failed) spread(&w, threads);
     free(w.nothing);
     free(w.packed);
@@ -262,13 +273,14 @@ int kshot_has_half(int threads) {
 }
 
 int kshot_lstm_forward(
-    int64_t steps, int64_t h, int64_t in_half, int threads, const int64_t *counts, const int64_t *places,
-    const float *p, const float *u, float *gates, float *cell, float *squashed, float *hidden
+    int64_t steps, int64_t h, int64_t in_half, int64_t n_inputs, int threads, const int64_t *counts,
+    const int64_t *places, const float *p, const float *u, float *gates, float *cell, float *squashed, float *hidden
 ) {
     work w = {
         .steps = steps,
         .h = h,
         .in_half = (int)in_half,
+        .n_inputs = n_inputs,
         .counts = counts,
         .places = places,
         .p = p,

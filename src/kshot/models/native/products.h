@@ -24,8 +24,15 @@
 #define LANES (BYTES / 4)
 #define COLUMNS (2 * LANES) /* of a tile and of a panel */
 
-typedef float vector __attribute__((vector_size(BYTES)));
-typedef float loose __attribute__((vector_size(BYTES), aligned(4)));
+typedef float vector __attribute__((vector_size(BYTES), may_alias));
+typedef vector loose __attribute__((aligned(4)));
+
+/* Clang would make two vectors of each, for processors that it tunes for shorter ones, and run out of registers. */
+#if defined(__clang__) && defined(__AVX512F__)
+#define WHOLE_VECTORS __attribute__((min_vector_width(512)))
+#else
+#define WHOLE_VECTORS
+#endif
 
 /* -- in float32 -- */
 
@@ -55,7 +62,7 @@ static inline float *panels(const float *b, int transposed, int64_t k, int64_t n
 }
 
 /* c = a b, or c += a b, for `rows` rows of a panel. */
-static inline __attribute__((always_inline)) void tile(
+static inline __attribute__((always_inline)) WHOLE_VECTORS void tile(
     const int rows, int adds, int64_t k, const float *a, int64_t a_row, const float *panel, float *c, int64_t c_row
 ) {
     vector sum[ROWS][2];
@@ -80,18 +87,27 @@ static inline __attribute__((always_inline)) void tile(
     }
 }
 
-static inline void tiles(
+static inline WHOLE_VECTORS void tiles(
     int rows, int adds, int64_t k, const float *a, int64_t a_row, const float *panel, float *c, int64_t c_row
 ) {
     switch (rows) {
 #define CASE(n)                                      \
     case n:                                          \
         tile(n, adds, k, a, a_row, panel, c, c_row); \
-        break;
-        CASE(1)
-        CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+        break
+        CASE(1);
+        CASE(2);
+        CASE(3);
+        CASE(4);
+        CASE(5);
+        CASE(6);
 #if ROWS > 6
-            CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+        CASE(7);
+        CASE(8);
+        CASE(9);
+        CASE(10);
+        CASE(11);
+        CASE(12);
 #endif
 #undef CASE
     }
@@ -125,9 +141,12 @@ static inline void multiply_single(
 
 typedef uint16_t half;
 
-#define PAIRS 16              /* of rows of b that are next to each other, and columns of a block */
-#define DEPTH (2 * PAIRS)     /* rows of b that a tile takes */
-#define BLOCK (DEPTH * PAIRS) /* numbers of a tile */
+#define PAIRS 16          /* of rows of b that are next to each other, and columns of a block */
+#define DEPTH (2 * PAIRS) /* rows of b that a tile takes */
+
+/* What has been written lies in memory now. GCC is not told what the instructions of tiles read there, and could leave
+   out or put off what is written for them. */
+#define WRITTEN(memory) __asm__ volatile("" : : "r"(memory) : "memory")
 
 static inline int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -161,6 +180,7 @@ static inline void begin_half(void) {
         shape.bytes[each] = 64;
         shape.rows[each] = PAIRS;
     }
+    WRITTEN(&shape);
     _tile_loadconfig(&shape);
 }
 
@@ -254,6 +274,7 @@ static inline void multiply_half(
         for (int64_t i = 0; i < k; i++) to[i] = rounded(own[i]);
         for (int64_t i = k; i < depth; i++) to[i] = 0;
     }
+    WRITTEN(room);
     float out[32 * 32];
     for (int64_t first = 0; first < n; first += 32)
         for (int64_t from = 0; from < m; from += 32) {

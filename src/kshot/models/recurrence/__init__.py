@@ -110,7 +110,8 @@ def lstm(p: Tensor, recurrent: Tensor, counts: Sequence[int], places: Tensor | N
 def _steps(p: Tensor, recurrent: Tensor, counts: list[int], places: Tensor) -> Steps:
     """In C where that can be."""
     dtype = product_type(recurrent)
-    if p.device.type == "cpu" and p.dtype == recurrent.dtype == torch.float32 and library().functions is not None:
+    on_cpu = p.device.type == recurrent.device.type == "cpu"
+    if on_cpu and p.dtype == recurrent.dtype == torch.float32 and library().functions is not None:
         return Compiled(counts, places, dtype)
     return Written(counts, places, multiplier(), dtype)
 

@@ -1,6 +1,6 @@
 """The recurrence by `kshot/models/native/lstm.c`: in float32, products in bfloat16 if they are asked for, on a CPU."""
 
-from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -14,21 +14,27 @@ class Compiled:
     """The steps of a recurrence over texts of given lengths.
 
     Args:
-        counts: n_t.
+        counts: n_t, which never grows.
         places: The row of p for each row, (N,).
         dtype: The precision of products: float32, or bfloat16 where the processor has it.
     """
 
     def __init__(self, counts: list[int], places: Tensor, dtype: torch.dtype = torch.float32) -> None:
+        if sum(counts) != len(places) or any(later > earlier for earlier, later in pairwise(counts)):
+            raise ValueError(f"The numbers of texts must add up to {len(places)} and never grow: {counts}.")
         self.counts = counts
         self.dtype = dtype
+        self.places = places.to("cpu", torch.int64).contiguous()
+        self._counts = torch.tensor(counts, dtype=torch.int64, device="cpu")
         self._in_half = int(dtype == torch.bfloat16 and native.has_half())
-        self.places = places.contiguous()
+        self._multiply = multiplier()
 
     def forward(self, p: Tensor, recurrent: Tensor) -> Run:
         size = recurrent.shape[1]
+        if not p.shape[1] == recurrent.shape[0] == 4 * size:
+            raise ValueError(f"Shapes {tuple(p.shape)} and {tuple(recurrent.shape)} are not (n, 4 h) and (4 h, h).")
         gates, cell, squashed, hidden = (p.new_empty(len(self.places), n * size) for n in (4, 1, 1, 1))
-        self._call("forward", size, p, recurrent, gates, cell, squashed, hidden)
+        self._call("forward", size, len(p), p, recurrent, gates, cell, squashed, hidden)
         return Run(self.counts, gates, cell, squashed, hidden)
 
     def adjoint(
@@ -53,18 +59,17 @@ class Compiled:
         return made.hidden, made.cell, made.gates
 
     def product(self, gates: Tensor, hidden: Tensor) -> Tensor:
-        return product(self.counts, gates, hidden.to(self.dtype), multiplier())
+        return product(self.counts, gates, hidden.to(self.dtype), self._multiply)
 
-    def _call(self, name: str, size: int, *tensors: Tensor | None) -> None:
+    def _call(self, name: str, size: int, *arguments: int | Tensor | None) -> None:
         """Calls a function of `lstm.c`; the last tensors are written."""
-        ready = [None if each is None else each.contiguous() for each in tensors]  # those written are so already
-        arguments = len(self.counts), size, self._in_half, self._counts, self.places, *ready
-        if native.call(f"kshot_lstm_{name}", *arguments, threads=torch.get_num_threads()):
-            raise MemoryError(f"There is no memory for the weights of an LSTM of {size} units.")
-
-    @cached_property
-    def _counts(self) -> Tensor:
-        return torch.tensor(self.counts, dtype=torch.int64)
+        ready = [each.contiguous() if isinstance(each, Tensor) else each for each in arguments]  # those written are so
+        given = len(self.counts), size, self._in_half, self._counts, self.places, *ready
+        match native.call(f"kshot_lstm_{name}", *given, threads=torch.get_num_threads()):
+            case 1:
+                raise MemoryError(f"There is no memory for the weights of an LSTM of {size} units.")
+            case 2:
+                raise IndexError("A text takes a row of p that is not there.")
 
 
 def _like(run: Run) -> Change:
