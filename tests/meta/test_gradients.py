@@ -277,7 +277,7 @@ class _Plain(torch.nn.Module):
         methods = {name: getattr(kind, name) for name in names if hasattr(kind, name)}
         self.encoder = type("PlainEncoder", (torch.nn.Module,), methods)()
         for name, value in vars(deepcopy(made.encoder)).items():
-            if name in ("_modules", "settings", "widths"):
+            if name in ("_modules", "settings", "widths", "spelling"):
                 vars(self.encoder)[name] = value
         head = made.heads["label"]
         self.linear = torch.nn.Linear(made.encoder.dim, 3).double()
