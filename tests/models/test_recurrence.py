@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kshot.errors import KshotError
-from kshot.models import native, recurrence
+from kshot.models import native
 from kshot.models.native import Library
 from kshot.models.products import multiplier
 from kshot.models.recurrence import _Recurrence, compiled, lstm
@@ -86,7 +86,7 @@ def test_a_third_derivative_is_refused() -> None:
 
 
 def test_reduced_precision_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recurrence, "library", lambda: Library(None, "none"))
+    monkeypatch.setattr(native, "library", lambda: Library(None, "none"))
     p, recurrent = (tensor.detach().float() for tensor in inputs([6, 6, 5], size=16))
     exact = lstm(p, recurrent, [6, 6, 5])
     with torch.autocast("cpu", torch.bfloat16):

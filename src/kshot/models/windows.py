@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kshot.models.native import library
+from kshot.models.native import can_take
 from kshot.models.products import linear
 from kshot.models.winners import Values, Winners
 
@@ -41,8 +41,7 @@ def window_maxima(
     """
     widths = [w.shape[2] for w in filters]
     columns = torch.cat([w.permute(2, 0, 1).flatten(0, 1) for w in filters])  # (n_offsets * m, d)
-    on_cpu = vectors.device.type == "cpu"
-    if on_cpu and vectors.dtype == columns.dtype == torch.float32 and library().functions is not None:
+    if can_take(vectors, columns):
         with torch.no_grad():
             y = linear(vectors, columns).float()  # (n_vectors, n_offsets * m)
             winners, known = Winners.found(y, tokens.masked_fill(~mask, -1), widths)

@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from torch import Tensor
 
 from kshot.cache import cache_folder
@@ -77,6 +78,12 @@ def _loaded(path: Path) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(path)) if path.is_file() else None
     except OSError:
         return None
+
+
+def can_take(*tensors: Tensor) -> bool:
+    """Whether there are functions, and tensors are as they need them: of float32, in a CPU's memory."""
+    suited = all(each.device.type == "cpu" and each.dtype == torch.float32 for each in tensors)
+    return suited and library().functions is not None
 
 
 def call(name: str, *arguments: int | Tensor | None, threads: int) -> int:

@@ -84,9 +84,7 @@ static void spread(const work *of, int threads) {
     enum { LEAST = 8 }; /* texts of a thread */
     int64_t n = of->steps ? of->counts[0] : 0, tokens = 0;
     for (int64_t t = 0; t < of->steps; t++) tokens += of->counts[t];
-    if (threads > n / LEAST) threads = (int)(n / LEAST);
-    if (threads > MOST_THREADS) threads = MOST_THREADS;
-    if (threads < 1) threads = 1;
+    threads = parts_of(n, LEAST, threads);
     int64_t ends[MOST_THREADS], length = of->steps, seen = 0, row = 0;
     for (int each = 0; each < threads; each++) {
         for (; row < n && (each + 1 == threads || seen < tokens * (each + 1) / threads); row++) {
@@ -272,101 +270,53 @@ int kshot_has_half(int threads) {
     return HAS_HALF && may_use_half();
 }
 
+#define SHAPE int64_t steps, int64_t h, int64_t in_half
+#define TEXTS int threads, const int64_t *counts, const int64_t *places
+#define WORK .steps = steps, .h = h, .in_half = (int)in_half, .counts = counts, .places = places
+#define RUN .gates = gates, .cell = cell, .squashed = squashed
+
 int kshot_lstm_forward(
-    int64_t steps, int64_t h, int64_t in_half, int64_t n_inputs, int threads, const int64_t *counts,
-    const int64_t *places, const float *p, const float *u, float *gates, float *cell, float *squashed, float *hidden
+    SHAPE, int64_t n_inputs, TEXTS, const float *p, const float *u, float *gates, float *cell, float *squashed,
+    float *hidden
 ) {
-    work w = {
-        .steps = steps,
-        .h = h,
-        .in_half = (int)in_half,
-        .n_inputs = n_inputs,
-        .counts = counts,
-        .places = places,
-        .p = p,
-        .to_gates = gates,
-        .to_cell = cell,
-        .to_squashed = squashed,
-        .to_hidden = hidden,
-        .packed = laid_out((int)in_half, u, 1, h, 4 * h)
-    };
+    work w = {WORK,
+              .n_inputs = n_inputs,
+              .p = p,
+              .to_gates = gates,
+              .to_cell = cell,
+              .to_squashed = squashed,
+              .to_hidden = hidden};
+    w.packed = laid_out(w.in_half, u, 1, h, 4 * h);
     return run_all(w, forward_rows, threads, 1);
 }
 
 int kshot_lstm_adjoint(
-    int64_t steps, int64_t h, int64_t in_half, int threads, const int64_t *counts, const int64_t *places,
-    const float *u, const float *gates, const float *cell, const float *squashed, const float *of_hidden,
+    SHAPE, TEXTS, const float *u, const float *gates, const float *cell, const float *squashed, const float *of_hidden,
     const float *of_cell, const float *of_gates, float *z_hat, float *c_hat, float *h_hat
 ) {
-    work w = {
-        .steps = steps,
-        .h = h,
-        .in_half = (int)in_half,
-        .counts = counts,
-        .places = places,
-        .gates = gates,
-        .cell = cell,
-        .squashed = squashed,
-        .of_hidden = of_hidden,
-        .of_cell = of_cell,
-        .of_gates = of_gates,
-        .to_gates = z_hat,
-        .to_cell = c_hat,
-        .to_hidden = h_hat,
-        .packed = laid_out((int)in_half, u, 0, 4 * h, h)
-    };
+    work w = {WORK, RUN, .of_hidden = of_hidden, .of_cell = of_cell, .of_gates = of_gates};
+    w.to_gates = z_hat, w.to_cell = c_hat, w.to_hidden = h_hat;
+    w.packed = laid_out(w.in_half, u, 0, 4 * h, h);
     return run_all(w, adjoint_rows, threads, 1);
 }
 
 int kshot_lstm_tangent(
-    int64_t steps, int64_t h, int64_t in_half, int threads, const int64_t *counts, const int64_t *places,
-    const float *u, const float *v, const float *q, const float *gates, const float *cell, const float *squashed,
-    const float *hidden, float *z_star, float *c_star, float *h_star
+    SHAPE, TEXTS, const float *u, const float *v, const float *q, const float *gates, const float *cell,
+    const float *squashed, const float *hidden, float *z_star, float *c_star, float *h_star
 ) {
-    work w = {
-        .steps = steps,
-        .h = h,
-        .in_half = (int)in_half,
-        .counts = counts,
-        .places = places,
-        .q = q,
-        .gates = gates,
-        .cell = cell,
-        .squashed = squashed,
-        .hidden = hidden,
-        .to_gates = z_star,
-        .to_cell = c_star,
-        .to_hidden = h_star,
-        .packed = laid_out((int)in_half, u, 1, h, 4 * h),
-        .packed_v = laid_out((int)in_half, v, 1, h, 4 * h)
-    };
+    work w = {WORK, RUN, .hidden = hidden, .q = q, .to_gates = z_star, .to_cell = c_star, .to_hidden = h_star};
+    w.packed = laid_out(w.in_half, u, 1, h, 4 * h);
+    w.packed_v = laid_out(w.in_half, v, 1, h, 4 * h);
     return run_all(w, tangent_rows, threads, 2);
 }
 
 int kshot_lstm_second(
-    int64_t steps, int64_t h, int64_t in_half, int threads, const int64_t *counts, const int64_t *places,
-    const float *v, const float *gates, const float *cell, const float *squashed, const float *z_star,
+    SHAPE, TEXTS, const float *v, const float *gates, const float *cell, const float *squashed, const float *z_star,
     const float *c_star, const float *z_hat, const float *c_hat, const float *h_hat, float *of_gates, float *of_cell,
     float *of_hidden
 ) {
-    work w = {
-        .steps = steps,
-        .h = h,
-        .in_half = (int)in_half,
-        .counts = counts,
-        .places = places,
-        .gates = gates,
-        .cell = cell,
-        .squashed = squashed,
-        .z_star = z_star,
-        .c_star = c_star,
-        .z = z_hat,
-        .c = c_hat,
-        .h_hat = h_hat,
-        .to_gates = of_gates,
-        .to_cell = of_cell,
-        .to_hidden = of_hidden,
-        .packed_v = laid_out((int)in_half, v, 0, 4 * h, h)
-    };
+    work w = {WORK, RUN, .z_star = z_star, .c_star = c_star, .z = z_hat, .c = c_hat, .h_hat = h_hat};
+    w.to_gates = of_gates, w.to_cell = of_cell, w.to_hidden = of_hidden;
+    w.packed_v = laid_out(w.in_half, v, 0, 4 * h, h);
     return run_all(w, second_rows, threads, 1);
 }

@@ -44,12 +44,17 @@ static inline void in_parts(const void *work, part_body run, const int64_t *ends
         if (started[each]) pthread_join(ids[each], NULL);
 }
 
+/* The number of parts of n, each of at least `least`. */
+static inline int parts_of(int64_t n, int64_t least, int threads) {
+    if (threads > n / least) threads = (int)(n / least);
+    if (threads > MOST_THREADS) threads = MOST_THREADS;
+    return threads < 1 ? 1 : threads;
+}
+
 /* Runs a body over 0 to n in parts of the same size, of at least `least`. */
 static inline void evenly(const void *work, part_body run, int64_t n, int64_t least, int threads) {
     int64_t ends[MOST_THREADS];
-    if (threads > n / least) threads = (int)(n / least);
-    if (threads > MOST_THREADS) threads = MOST_THREADS;
-    if (threads < 1) threads = 1;
+    threads = parts_of(n, least, threads);
     for (int each = 0; each < threads; each++) ends[each] = n * (each + 1) / threads;
     in_parts(work, run, ends, threads);
 }

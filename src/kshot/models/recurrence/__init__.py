@@ -50,7 +50,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kshot.errors import KshotError
-from kshot.models.native import library
+from kshot.models.native import can_take
 from kshot.models.products import multiplier, product_type
 from kshot.models.recurrence.compiled import Compiled
 from kshot.models.recurrence.written import Change, Run, Written
@@ -110,8 +110,7 @@ def lstm(p: Tensor, recurrent: Tensor, counts: Sequence[int], places: Tensor | N
 def _steps(p: Tensor, recurrent: Tensor, counts: list[int], places: Tensor) -> Steps:
     """In C where that can be."""
     dtype = product_type(recurrent)
-    on_cpu = p.device.type == recurrent.device.type == "cpu"
-    if on_cpu and p.dtype == recurrent.dtype == torch.float32 and library().functions is not None:
+    if can_take(p, recurrent):
         return Compiled(counts, places, dtype)
     return Written(counts, places, multiplier(), dtype)
 
