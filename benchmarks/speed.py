@@ -248,7 +248,7 @@ def peak(device: str, threads: int) -> float:
     torch.set_num_threads(threads)
     a, b = (torch.randn(1024, 1024, device=device) for _ in range(2))
     with torch.no_grad(), kernels("fast"):
-        ways: list[Callable[[], Tensor]] = [lambda: a @ b, lambda: multiplier()(a, b)]
+        ways: list[Callable[[], Tensor]] = [lambda: a @ b, lambda: multiplier(torch.float32)(a, b)]
         return max(2 * 1024**3 / seconds(way, device, threads) / 1e9 for way in ways for _ in range(10))
 
 

@@ -1,5 +1,6 @@
-"""Products by oneDNN, against the default library and float64."""
+"""Products by each library, against the default one and float64."""
 
+from collections.abc import Iterator
 from ctypes import CDLL
 from typing import Any
 
@@ -8,25 +9,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kshot.models import products
+from kshot.models import libraries, products
+from kshot.models.libraries import Name
 from kshot.models.native import Library
 from kshot.models.products import Kernels, Linear, explain, filled, kernels, linear, multiplier, packed
 
-needs_onednn = pytest.mark.skipif(not products.has_onednn(), reason="this build of PyTorch has no oneDNN")
+needs_onednn = pytest.mark.skipif(not libraries.has_onednn(), reason="this build of PyTorch has no oneDNN")
+needs_tiles = pytest.mark.skipif(not libraries.has_tiles(), reason="this processor has no units for tiles")
+each_library = pytest.mark.parametrize(
+    "library", [pytest.param("onednn", marks=needs_onednn), pytest.param("tiles", marks=needs_tiles)]
+)
 CPU = torch.device("cpu")
 
 
-@needs_onednn
+def take(library: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products are to be made by a library where kernels are "fast"."""
+    monkeypatch.setattr(libraries, "available", lambda: [library, "default"])
+
+
+@each_library
 @pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("shape", [(25, 256, 600), (600, 256, 25), (2, 3, 4)])
-def test_product_of_any_layout(shape: tuple[int, int, int], turned: tuple[bool, bool]) -> None:
+@pytest.mark.parametrize("shape", [(25, 256, 600), (600, 256, 25), (2, 3, 4), (130, 300, 140)])
+def test_product_of_any_layout(
+    shape: tuple[int, int, int], turned: tuple[bool, bool], library: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(library, monkeypatch)
     n, k, m = shape
     a, b = (
         torch.randn(k, rows).t() if flipped else torch.randn(rows, k)
         for rows, flipped in zip((n, m), turned, strict=True)
     )
     with kernels("fast"):
-        product = multiplier()(a, b)
+        product = multiplier(torch.float32)(a, b)
     exact = a.double() @ b.double().t()
     assert (product - exact).abs().max() < 1e-5 * exact.abs().max()
 
@@ -45,10 +59,13 @@ def nodes(last: Any) -> list[Any]:
     return [] if last is None else [last, *(node for before, _ in last.next_functions for node in nodes(before))]
 
 
-@needs_onednn
+@each_library
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("foreign", [True, False])
-def test_linear_layer_and_both_its_derivatives(bias: bool, foreign: bool) -> None:
+def test_linear_layer_and_both_its_derivatives(
+    bias: bool, foreign: bool, library: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(library, monkeypatch)
     torch.manual_seed(0)
     layer = (nn.Linear if foreign else Linear)(96, 128, bias=bias)
     x = torch.randn(5, 20, 96)
@@ -64,22 +81,55 @@ def test_linear_layer_and_both_its_derivatives(bias: bool, foreign: bool) -> Non
         assert (fast - plain).abs().max() <= 1e-4 * plain.abs().max()
 
 
-@pytest.mark.parametrize(("advantage", "chosen"), [(2.2, "oneDNN"), (1.1, "PyTorch's default library")])
-def test_the_measurement_decides_and_says_so(advantage: float, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_advantage", lambda: advantage)
-    monkeypatch.setattr(products, "has_onednn", lambda: True)
+@pytest.fixture
+def measured_anew() -> Iterator[None]:
+    """Nothing that is remembered of measurements from before, or after."""
+    measurements = libraries.fastest, libraries._seconds
+    for each in measurements:
+        each.cache_clear()
+    yield
+    for each in measurements:
+        each.cache_clear()
+
+
+@pytest.mark.usefixtures("measured_anew")
+@pytest.mark.parametrize(
+    ("seconds", "chosen", "said"),
+    [
+        (
+            {"tiles": 1.0, "onednn": 2.2, "default": 2.0},
+            "tiles",
+            "the processor's matrix unit multiplies float32 matrices: 2.0 times as fast as the default here",
+        ),
+        (
+            {"onednn": 1.0, "default": 2.2},
+            "onednn",
+            "oneDNN multiplies float32 matrices: 2.2 times as fast as the default here",
+        ),
+        (
+            {"tiles": 2.0, "onednn": 1.0, "default": 1.1},
+            "default",
+            "PyTorch's default library multiplies float32 matrices: nothing is much faster here "
+            "(the processor's matrix unit 0.6 times, oneDNN 1.1 times as fast)",
+        ),
+    ],
+)
+def test_the_measurement_decides_and_says_so(
+    seconds: dict[Name, float], chosen: Name, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libraries, "_seconds", lambda: seconds)
+    monkeypatch.setattr(libraries, "available", lambda: list(seconds))
     monkeypatch.setattr(products, "library", lambda: Library(None, "there is none"))
     assert explain("auto", CPU) == (
         "Encoders work with derivatives that are written out (LSTMs and CNNs not in C: there is none); "
-        f"{chosen} multiplies float32 matrices: oneDNN is {advantage} times as fast as the default here "
-        "(kernels: auto)."
+        f"{said} (kernels: auto)."
     )
     with kernels("auto"):
-        assert (multiplier() is products._multiply) == (chosen == "oneDNN")
+        assert products._library() == chosen
 
 
 def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "has_onednn", lambda: True)
+    monkeypatch.setattr(libraries, "available", lambda: ["onednn", "default"])
     monkeypatch.setattr(products, "library", lambda: Library(CDLL(None), "gcc"))
     assert explain("plain", CPU) == "Encoders work by autograd and PyTorch's default library (kernels: plain)."
     assert explain("fast", CPU) == (
@@ -88,11 +138,11 @@ def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with kernels("plain"):
         assert not products.written_out()
-        assert multiplier() is products._default_multiply
+        assert products._library() == "default"
         with kernels("fast"):
-            assert multiplier() is products._multiply
+            assert products._library() == "onednn"
         assert not products.written_out()
-    monkeypatch.setattr(products, "has_onednn", lambda: False)
+    monkeypatch.setattr(libraries, "available", lambda: ["default"])
     assert explain("auto", CPU) == (
         "Encoders work with derivatives that are written out, LSTMs and CNNs in C (by gcc) (kernels: auto)."
     )
@@ -100,32 +150,28 @@ def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
         "Encoders work with derivatives that are written out (kernels: auto)."
     )
     with kernels("fast"):
-        assert multiplier() is products._default_multiply
+        assert products._library() == "default"
 
 
-def test_the_measurement_is_of_both_libraries() -> None:
-    if products.has_onednn():
-        assert products._advantage() > 0
+def test_the_measurement_is_of_all_libraries() -> None:
+    assert all(libraries.advantage(each) > 0 for each in libraries.available())
+    assert libraries.fastest() in libraries.available()
 
 
+@pytest.mark.usefixtures("measured_anew")
 def test_the_measurement_is_of_the_same_precision_whatever_surrounds_it(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
-    onednn = products._onednn
+    product = F.linear
 
     def watched(*factors: Any) -> torch.Tensor:
         seen.append(torch.is_autocast_enabled("cpu"))
-        return onednn(*factors)
+        return product(*factors)
 
-    monkeypatch.setattr(products, "_onednn", watched)
-    products._advantage.cache_clear()
-    try:
-        with torch.autocast("cpu", torch.bfloat16):
-            if products.has_onednn():
-                products._advantage()
-                assert seen
-                assert not any(seen)
-    finally:
-        products._advantage.cache_clear()
+    monkeypatch.setattr(F, "linear", watched)
+    with torch.autocast("cpu", torch.bfloat16):
+        libraries.fastest()
+    assert seen
+    assert not any(seen)
 
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (2, 3, 4), (0,)])
@@ -150,10 +196,13 @@ def test_autocast_decides_the_precision() -> None:
         assert layer(torch.randn(5, 33)).dtype == torch.bfloat16
 
 
-@needs_onednn
+@each_library
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("n_rows", [1, 3, 1_024, 1_500])
-def test_packed_weights_give_the_same_products(precision: torch.dtype, n_rows: int) -> None:
+@pytest.mark.parametrize("n_rows", [0, 1, 3, 1_024, 1_500])
+def test_packed_weights_give_the_same_products(
+    precision: torch.dtype, n_rows: int, library: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(library, monkeypatch)
     layer, x = Linear(33, 17), torch.randn(n_rows, 33)
     autocast = torch.autocast("cpu", precision, enabled=precision != torch.float32)
     with torch.no_grad(), kernels("fast"), autocast:
@@ -164,8 +213,9 @@ def test_packed_weights_give_the_same_products(precision: torch.dtype, n_rows: i
     torch.testing.assert_close(ready, plain)
 
 
-@needs_onednn
-def test_packed_weights_are_those_of_their_context() -> None:
+@each_library
+def test_packed_weights_are_those_of_their_context(library: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(library, monkeypatch)
     layer, x = Linear(33, 17), torch.randn(5, 33)
     with torch.no_grad(), kernels("fast"):
         with packed(layer, torch.float32):
@@ -188,7 +238,7 @@ def test_nothing_is_packed_where_gradients_are_wanted() -> None:
 def test_this_pytorch_has_onednn() -> None:
     """PyTorch does not promise the operator: where it has gone, products are slower and no other test says so."""
     if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        assert products.has_onednn()
+        assert libraries.has_onednn()
 
 
 @pytest.mark.parametrize("n_rows", [1, 15, 16, 17, 100, 129, 1_000, 4_097])
@@ -244,7 +294,7 @@ def test_a_product_without_a_graph_in_bfloat16(shape: tuple[int, int, int]) -> N
     n, k, m = shape
     a, b = torch.randn(n, k), torch.randn(m, k).bfloat16()
     with kernels("auto"):
-        product = multiplier()(a, b)
+        product = multiplier(torch.bfloat16)(a, b)
     assert product.dtype == torch.float32
     torch.testing.assert_close(product, (a.bfloat16() @ b.t()).float(), rtol=0.02, atol=0.02)
 
@@ -253,7 +303,7 @@ def test_a_product_without_a_graph_in_bfloat16(shape: tuple[int, int, int]) -> N
 def test_rows_and_columns_of_bfloat16_are_filled_up_as_they_lie(turned: bool) -> None:
     a, b = torch.randn(21, 37), torch.randn(13, 37)
     one, other = (each.t().contiguous().t() if turned else each for each in (a, b.bfloat16()))
-    made = products._default_multiply(one, other)
+    made = products._multiply_by_default(torch.bfloat16, one, other)
     assert made.dtype == torch.float32
     torch.testing.assert_close(made, a.bfloat16().float() @ b.bfloat16().float().t(), rtol=2e-2, atol=2e-2)
     x = products._filled(one.bfloat16(), 32, 48)

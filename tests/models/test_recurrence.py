@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kshot.errors import KshotError
-from kshot.models import native
-from kshot.models.native import Library
+from kshot.models import native, recurrence
 from kshot.models.products import multiplier
 from kshot.models.recurrence import _Recurrence, compiled, lstm
 from kshot.models.recurrence.compiled import Compiled
@@ -86,7 +85,7 @@ def test_a_third_derivative_is_refused() -> None:
 
 
 def test_reduced_precision_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "library", lambda: Library(None, "none"))
+    monkeypatch.setattr(recurrence, "can_take", lambda *tensors: False)
     p, recurrent = (tensor.detach().float() for tensor in inputs([6, 6, 5], size=16))
     exact = lstm(p, recurrent, [6, 6, 5])
     with torch.autocast("cpu", torch.bfloat16):
@@ -119,6 +118,9 @@ def test_in_c_it_is_the_same(counts: list[int], size: int, threads: int, monkeyp
     ours = levels(lambda p, u: lstm(p, u, counts, places), single)
     for one, other in zip(ours, theirs, strict=True):
         assert (one - other).norm() <= 1e-5 * other.norm()
+    monkeypatch.setattr(compiled, "tiles_of", lambda dtype: 0)  # by panels, too, where there are tiles
+    for one, other in zip(levels(lambda p, u: lstm(p, u, counts, places), single), theirs, strict=True):
+        assert (one - other).norm() <= 1e-5 * other.norm()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -128,7 +130,7 @@ def test_in_c_in_bfloat16_it_is_near(
     counts: list[int], size: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_native()
-    if not native.has_half():
+    if not native.kind_of_tiles():
         pytest.skip("This processor does not multiply matrices of bfloat16.")
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     p, recurrent = (each.detach().float() for each in inputs(counts, size))
@@ -156,7 +158,7 @@ def test_in_c_it_is_that_of_pytorch(counts: list[int], size: int) -> None:
     places = torch.randint(0, sum(counts), (sum(counts),))
     ours, theirs = (
         levels(lambda p, u, s=steps: _Recurrence.apply(p, u, s)[0], [each.clone().requires_grad_() for each in tensors])
-        for steps in (Compiled(counts, places), Written(counts, places, multiplier(), torch.float32))
+        for steps in (Compiled(counts, places), Written(counts, places, multiplier(torch.float32), torch.float32))
     )
     for one, other in zip(ours, theirs, strict=True):
         assert (one - other).norm() <= 1e-4 * other.norm() + 1e-6
@@ -211,14 +213,14 @@ def test_in_c_places_are_of_any_type_and_device_contexts_do_not_matter() -> None
 def test_derivatives_in_c_are_by_the_library_of_their_context(monkeypatch: pytest.MonkeyPatch) -> None:
     needs_native()
     seen: list[str] = []
-    multiply = multiplier()
+    multiply = multiplier(torch.float32)
 
     def watched(a: Tensor, b: Tensor) -> Tensor:
         seen.append("inside")
         return multiply(a, b)
 
     with monkeypatch.context() as inside:
-        inside.setattr(compiled, "multiplier", lambda: watched)
+        inside.setattr(compiled, "multiplier", lambda dtype: watched)
         hidden = lstm(torch.randn(5, 12), torch.randn(12, 3, requires_grad=True), [3, 2])
     hidden.sum().backward()
     assert seen == ["inside"]

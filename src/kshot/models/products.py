@@ -1,13 +1,10 @@
-"""Matrix products by the faster of the two libraries that PyTorch has for them on a CPU: the place that decides.
-
-PyTorch sends products of float32 matrices to its BLAS, MKL in most builds, and those of bfloat16 to oneDNN. On
-processors for which MKL has no kernels of its own, oneDNN is more than twice as fast in float32, too, and as exact.
+"""Matrix products by the fastest of the libraries for them: the place that decides.
 
     x (n, k), w (m, k), b (m)      y = x w' + b
     of a gradient g of y           x: g w,   w: g' x,   b: the sum of g over its rows
 
 The derivatives are products again, so they can be differentiated any number of times. Where many texts are encoded and
-nothing learns, the weights are laid out once as oneDNN has them.
+nothing learns, the weights are laid out once as the library has them.
 
 oneDNN compiles a kernel for each shape that it meets, in one or two milliseconds, which is as long as ten products of
 some hundreds of rows take. The rows are the tokens of a call, and hardly two calls have as many; so they are filled up
@@ -17,8 +14,7 @@ with zeros to one of a few numbers (`filled`), and kernels are used again.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import cache
-from time import perf_counter
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -26,23 +22,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from kshot.models import libraries, tiles
+from kshot.models.libraries import TITLES
 from kshot.models.native import library
 
 Kernels = Literal["auto", "fast", "plain"]
 """How encoders work: with derivatives written out (in C where there is a compiler) and the library that was measured to
-be faster, with them and oneDNN without a measurement, or as anyone would write them, by autograd and the default
-library."""
+be the fastest, with them and the library that is expected to be, or as anyone would write them, by autograd and the
+default library."""
 
 Multiply = Callable[[Tensor, Tensor], Tensor]
 """(n, k), (m, k) -> (n, m) without a graph: a b'."""
 
-_Packed = dict[int, tuple[Tensor, Tensor | None]]
+_Packed = dict[int, Callable[[Tensor], Tensor]]
 
 _KERNELS: ContextVar[Kernels] = ContextVar("kernels", default="auto")
 _PACKED: ContextVar[_Packed | None] = ContextVar("packed", default=None)
-_PACKED_ROWS = 1_024  # what packed weights are laid out for; any number of rows may be multiplied
-_WORTH_IT = 1.3  # how much faster oneDNN has to be, so that chance does not decide
-_LEAST_WORK = 500_000  # multiplications below which the call costs more than the product
+_PACKED_ROWS = 1_024  # what oneDNN lays weights out for; any number of rows may be multiplied
 _TILE = 16  # rows that the matrix units of processors take at once
 
 
@@ -56,7 +52,7 @@ def kernels(choice: Kernels, *, foreign: bool = False) -> Iterator[None]:
     """
     before = _KERNELS.set(choice)
     try:
-        with _LinearMode() if foreign and (_uses_onednn() or _uses_onednn(torch.bfloat16)) else nullcontext():
+        with _LinearMode() if foreign and (_library() != "default" or _halves_by_onednn()) else nullcontext():
             yield
     finally:
         _KERNELS.reset(before)
@@ -64,22 +60,35 @@ def kernels(choice: Kernels, *, foreign: bool = False) -> Iterator[None]:
 
 @contextmanager
 def packed(module: nn.Module, precision: torch.dtype) -> Iterator[None]:
-    """Lays the weights of a module's layers out once, as oneDNN has them, for many products without gradients.
+    """Lays the weights of a module's layers out once, as the library has them, for many products without gradients.
 
-    Worth a tenth in float32 and a quarter in bfloat16, from some thousands of rows on. The weights must not change
-    inside; layers that are given other tensors use those.
+    The weights must not change inside; layers that are given other tensors use those.
     """
     ready: _Packed = {}
-    if _uses_onednn(precision) and not torch.is_grad_enabled():
+    if not torch.is_grad_enabled():
         for layer in (each for each in module.modules() if isinstance(each, Linear)):
             if layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
-                weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(precision), _PACKED_ROWS)
-                ready[id(layer.weight)] = weight, None if layer.bias is None else layer.bias.detach().to(precision)
+                laid_out = _laid_out(layer.weight, layer.bias, precision)
+                if laid_out is not None:
+                    ready[id(layer.weight)] = laid_out
     before = _PACKED.set(ready)
     try:
         yield
     finally:
         _PACKED.reset(before)
+
+
+def _laid_out(weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> Callable[[Tensor], Tensor] | None:
+    """The product with weights that are laid out, (..., k) -> (..., m), if there is a library that gains by it."""
+    if precision == torch.float32 and _library() == "tiles":
+        own = tiles.lay_out(weight, precision)
+        return lambda x: _by_rows(lambda rows: tiles.multiply(rows, own, bias), x.float())
+    if _library() == "onednn" if precision == torch.float32 else precision == torch.bfloat16 and _halves_by_onednn():
+        ready = torch.ops.mkldnn._reorder_linear_weight(weight.to(precision), _PACKED_ROWS)
+        own_bias = None if bias is None else bias.to(precision)
+        by_onednn = libraries.product("onednn")
+        return lambda x: _by_filled_rows(lambda rows: by_onednn(rows, ready, own_bias), x.to(precision))
+    return None
 
 
 def explain(choice: Kernels, device: torch.device) -> str:
@@ -95,12 +104,18 @@ def explain(choice: Kernels, device: torch.device) -> str:
             else f" (LSTMs and CNNs not in C: {native.how})"
         )
         written = f"{written}{in_c}"
-    if device.type != "cpu" or not has_onednn():
+    if device.type != "cpu" or libraries.available() == ["default"]:
         return f"{written} (kernels: {choice})."
     with kernels(choice):
-        chosen = "oneDNN" if _uses_onednn() else "PyTorch's default library"
-    why = f"oneDNN is {_advantage():.1f} times as fast as the default here" if choice == "auto" else "as told"
-    return f"{written}; {chosen} multiplies float32 matrices: {why} (kernels: {choice})."
+        chosen = _library()
+    if choice == "fast":
+        why = "as told"
+    elif chosen == "default":
+        others = (f"{TITLES[each]} {libraries.advantage(each):.1f} times" for each in libraries.available()[:-1])
+        why = f"nothing is much faster here ({', '.join(others)} as fast)"
+    else:
+        why = f"{libraries.advantage(chosen):.1f} times as fast as the default here"
+    return f"{written}; {TITLES[chosen]} multiplies float32 matrices: {why} (kernels: {choice})."
 
 
 def written_out() -> bool:
@@ -108,9 +123,19 @@ def written_out() -> bool:
     return _KERNELS.get() != "plain"
 
 
-def multiplier() -> Multiply:
-    """What multiplies matrices here; the second is brought to the precision of `product_type` before."""
-    return _multiply if _uses_onednn() else _default_multiply
+def multiplier(dtype: torch.dtype) -> Multiply:
+    """What multiplies matrices of float32 in a precision; the second may have been brought to it before."""
+    if dtype == torch.bfloat16 and tiles_of(dtype):
+        return _multiply_halves
+    if dtype == torch.float32 and _library() != "default":
+        return partial(_multiply, _library())
+    return partial(_multiply_by_default, dtype)
+
+
+def tiles_of(dtype: torch.dtype) -> int:
+    """The kind of tiles that products in a precision are to take here, 0 for none; see `tiles.kind_of`."""
+    wanted = written_out() if dtype == torch.bfloat16 else _library() == "tiles"
+    return tiles.kind_of(dtype) if wanted else 0
 
 
 def product_type(tensor: Tensor) -> torch.dtype:
@@ -123,17 +148,23 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Returns x w' + b by the library that is chosen: (..., k), (m, k), (m,) -> (..., m)."""
     ready = (_PACKED.get() or {}).get(id(weight))
     if ready is not None:
-        return _by_rows(lambda rows: _onednn(rows, *ready), x.to(ready[0].dtype))
+        return ready(x)
     dtype = product_type(x)
-    if x.device.type != "cpu" or not _uses_onednn(dtype):
+    if x.device.type != "cpu" or (dtype != torch.bfloat16 and torch.is_autocast_enabled("cpu")):
         return F.linear(x, weight, bias)
-    if dtype == torch.bfloat16:
-        return _by_rows(lambda rows: F.linear(rows, weight, bias), x.to(dtype))
-    return F.linear(x, weight, bias) if torch.is_autocast_enabled("cpu") else _linear(x, weight, bias)
+    if dtype == torch.bfloat16 and _halves_by_onednn():
+        return _by_filled_rows(lambda rows: F.linear(rows, weight, bias), x.to(dtype))
+    return _linear(_library(), x, weight, bias)
 
 
 def _by_rows(product: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Makes a product of matrices, (n, k) -> (n, m), one of (..., k) -> (..., m), its rows filled up."""
+    """Makes a product of matrices, (n, k) -> (n, m), one of (..., k) -> (..., m)."""
+    made = product(x.reshape(-1, x.shape[-1]))
+    return made.view(*x.shape[:-1], made.shape[-1])
+
+
+def _by_filled_rows(product: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The same, the rows filled up, so that kernels are used again."""
     rows = x.reshape(-1, x.shape[-1])
     made = product(_fill(rows))
     return made[: len(rows)].view(*x.shape[:-1], made.shape[-1])
@@ -161,29 +192,32 @@ class Linear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The same by oneDNN, where the product is of the kind that it does faster; differentiable any number of times."""
-    if not _suits_onednn(x, weight):
+def _linear(name: libraries.Name, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The same by a library, if it suits the product; differentiable any number of times."""
+    if not libraries.suits(name, x, weight):
         return F.linear(x, weight, bias)
-    return _by_rows(lambda rows: _Linear.apply(rows, weight, bias), x)  # type: ignore[no-untyped-call]
+    by_rows = _by_filled_rows if name == "onednn" else _by_rows
+    return by_rows(lambda rows: _Linear.apply(name, rows, weight, bias), x)  # type: ignore[no-untyped-call]
 
 
 class _Linear(torch.autograd.Function):
     """See the derivatives above."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, name: libraries.Name, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _onednn(x, weight, bias)
+        ctx.name = name
+        return libraries.product(name)(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         [g] = gradients
-        of_x, of_weight, of_bias = ctx.needs_input_grad
+        _, of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
-            _linear(g, weight.t(), None) if of_x else None,
-            _linear(g.t(), x.t(), None) if of_weight else None,
+            None,
+            _linear(ctx.name, g, weight.t(), None) if of_x else None,
+            _linear(ctx.name, g.t(), x.t(), None) if of_weight else None,
             g.sum(dim=0) if of_bias else None,
         )
 
@@ -197,15 +231,22 @@ class _LinearMode(TorchFunctionMode):
         return (linear if func is F.linear else func)(*args, **(kwargs or {}))
 
 
-def _multiply(a: Tensor, b: Tensor) -> Tensor:
-    return _onednn(a, b, None) if _suits_onednn(a, b) else _default_multiply(a, b)
+def _multiply(name: libraries.Name, a: Tensor, b: Tensor) -> Tensor:
+    return libraries.product(name)(a, b, None) if libraries.suits(name, a, b) else a @ b.t()
 
 
-def _default_multiply(a: Tensor, b: Tensor) -> Tensor:
-    if b.dtype != torch.bfloat16 or b.device.type != "cpu":
-        return (a.to(b.dtype) @ b.t()).to(a.dtype)
+def _multiply_halves(a: Tensor, b: Tensor) -> Tensor:
+    if a.device.type != "cpu":
+        return _multiply_by_default(torch.bfloat16, a, b)
+    return tiles.multiply(a, b.float(), dtype=torch.bfloat16)
+
+
+def _multiply_by_default(dtype: torch.dtype, a: Tensor, b: Tensor) -> Tensor:
+    b = b.to(dtype)
+    if dtype != torch.bfloat16 or b.device.type != "cpu":
+        return (a.to(dtype) @ b.t()).to(a.dtype)
     n, k = a.shape
-    return (_filled(a.to(b.dtype), filled(n), filled(k)) @ _filled(b, len(b), filled(k)).t())[:n].float()
+    return (_filled(a.to(dtype), filled(n), filled(k)) @ _filled(b, len(b), filled(k)).t())[:n].float()
 
 
 def _filled(x: Tensor, n: int, k: int) -> Tensor:
@@ -216,52 +257,17 @@ def _filled(x: Tensor, n: int, k: int) -> Tensor:
     return F.pad(x, (0, missing[1], 0, missing[0])) if any(missing) else x
 
 
-def _suits_onednn(a: Tensor, b: Tensor) -> bool:
-    """Whether a product is of the kind that oneDNN may do faster, and large enough."""
-    return a.dtype == b.dtype == torch.float32 and a.device.type == "cpu" and a.numel() * b.shape[0] >= _LEAST_WORK
-
-
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The product that `torch.compile` takes for linear layers on a CPU.
-
-    It copies a first factor that is not contiguous, so that is to be the smaller one.
-    """
-    if bias is None and not x.is_contiguous() and x.numel() > weight.numel():
-        return _onednn(weight.contiguous(), x, None).t()
-    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
-    return product
-
-
-def _uses_onednn(dtype: torch.dtype = torch.float32) -> bool:
-    """Whether products of a precision are made by oneDNN here; PyTorch itself sends those of bfloat16 there."""
-    if dtype != torch.float32:
-        return dtype == torch.bfloat16 and written_out() and has_onednn()
+def _library() -> libraries.Name:
+    """What multiplies matrices of float32 here."""
     match _KERNELS.get():
         case "plain":
-            return False
+            return "default"
         case "fast":
-            return has_onednn()
+            return libraries.available()[0]
         case "auto":
-            return has_onednn() and _advantage() > _WORTH_IT
+            return libraries.fastest()
 
 
-@cache
-def has_onednn() -> bool:
-    """Whether this build of PyTorch has oneDNN's product for CPUs."""
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return bool(available) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-@cache
-def _advantage() -> float:
-    """How many times as fast as the default library oneDNN is: the best of each, timed in turn, once in a process."""
-    with torch.no_grad(), torch.autocast("cpu", enabled=False):  # whatever is going on around the first product
-        a, b = torch.ones(256, 256), torch.ones(512, 256)
-        ways: list[Callable[[], Tensor]] = [lambda: a @ b.t(), lambda: _onednn(a, b, None)]
-        seconds = [float("inf")] * len(ways)
-        for _ in range(20):
-            for number, way in enumerate(ways):
-                begin = perf_counter()
-                way()
-                seconds[number] = min(seconds[number], perf_counter() - begin)
-    return seconds[0] / seconds[1]
+def _halves_by_onednn() -> bool:
+    """Whether linear layers of bfloat16 take their own way to oneDNN, where PyTorch sends them, too."""
+    return written_out() and libraries.has_onednn()

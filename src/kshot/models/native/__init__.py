@@ -23,7 +23,16 @@ from torch import Tensor
 from kshot.cache import cache_folder
 
 _SOURCES = Path(__file__).parent
-_FLAGS = ("-std=gnu11", "-O3", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+_FLAGS = (
+    "-std=gnu11",
+    "-D_GNU_SOURCE",
+    "-O3",
+    "-funroll-loops",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-shared",
+)
 _PROCESSOR = ("-march=native", "-mcpu=native")  # one of them, as the compiler has it
 _SECONDS = 120  # that a compiler may take
 
@@ -63,7 +72,7 @@ def library() -> Library:
             path.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=path.parent) as folder:
                 made = Path(folder) / path.name
-                if _run([*command, "-o", str(made), *map(str, sources), "-lpthread"]) is None:
+                if _run([*command, "-o", str(made), *map(str, sources), "-lpthread", "-ldl"]) is None:
                     return Library(None, f"{compiler[0]} does not compile them")
                 made.replace(path)
             loaded = ctypes.CDLL(str(path))
@@ -101,9 +110,9 @@ def call(name: str, *arguments: int | Tensor | None, threads: int) -> int:
 
 
 @cache
-def has_half() -> bool:
-    """Whether the processor multiplies matrices of bfloat16, and the system lets it."""
-    return library().functions is not None and bool(call("kshot_has_half", threads=1))
+def kind_of_tiles() -> int:
+    """What the processor's units for tiles multiply, as `tiles.h` has it: 0 if there are none, or no functions."""
+    return call("kshot_tiles_kind", threads=1) if library().functions is not None else 0
 
 
 def _compiler() -> list[str] | None:

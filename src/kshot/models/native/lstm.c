@@ -1,4 +1,4 @@
-/* The recurrence of an LSTM and its derivatives in float32, products in bfloat16 if that is asked for;
+/* The recurrence of an LSTM and its derivatives in float32, its products by tiles if that is asked for;
    kshot/models/recurrence has the mathematics and the names.
 
    All arrays lie row by row: the rows of time step 0, then those of step 1, and so on; row r of a step is the same text
@@ -41,7 +41,7 @@ static inline float hyperbolic(float x) { return 2.0f * logistic(2.0f * x) - 1.0
 /* -- texts -- */
 
 typedef struct work work;
-typedef void (*body)(const work *, int64_t from, int64_t to, half *room);
+typedef void (*body)(const work *, int64_t from, int64_t to, uint8_t *room);
 
 enum { NO_MEMORY = 1, NO_ROW = 2 }; /* how a call fails */
 
@@ -53,29 +53,29 @@ struct work {
     const float *z, *c, *h_hat, *z_star, *c_star;          /* x^ and x* where they are read */
     float *to_gates, *to_cell, *to_squashed, *to_hidden;   /* what is written */
     void *packed, *packed_v;                               /* U and V, or their transposes */
-    int in_half, *failed;                                  /* products in bfloat16; how it has failed, or 0 */
+    int kind, *failed;                                     /* of tiles, or 0; how it has failed, or 0 */
     body run;
     float *nothing; /* 4 h zeros */
 };
 
 static inline void fail(const work *w, int how) { __atomic_store_n(w->failed, how, __ATOMIC_RELAXED); }
 
-/* A part of the texts; products in bfloat16 need room for the rows that they multiply. */
+/* A part of the texts; tiles need room for the rows that they multiply. */
 static void run_single(const void *argument, int64_t from, int64_t to) {
     const work *w = argument;
     w->run(w, from, to, NULL);
 }
 
-static void run_half(const void *argument, int64_t from, int64_t to) {
+static void run_tiles(const void *argument, int64_t from, int64_t to) {
     const work *w = argument;
-    half *room = aligned_alloc(64, room_of(to - from, 4 * w->h) + 64);
+    uint8_t *room = aligned_alloc(64, room_for_rows(w->kind, to - from, 4 * w->h));
     if (room == NULL) {
         fail(w, NO_MEMORY);
         return;
     }
-    begin_half();
+    begin_tiles();
     w->run(w, from, to, room);
-    end_half();
+    end_tiles();
     free(room);
 }
 
@@ -93,7 +93,7 @@ static void spread(const work *of, int threads) {
         }
         ends[each] = row;
     }
-    in_parts(of, of->in_half ? run_half : run_single, ends, threads);
+    in_parts(of, of->kind ? run_tiles : run_single, ends, threads);
 }
 
 /* Row `row` of an array whose rows have n numbers, or zeros where there is none. */
@@ -110,12 +110,12 @@ static inline int64_t active(const work *w, int64_t t, int64_t from, int64_t to)
 
 /* -- z_t, i, f, g, o, c_t, h_t for t = 0, 1, ... -- */
 
-static void forward_rows(const work *w, int64_t from, int64_t to, half *room) {
+static void forward_rows(const work *w, int64_t from, int64_t to, uint8_t *room) {
     int64_t h = w->h, start = 0, before = 0;
     for (int64_t t = 0; t < w->steps; before = start, start += w->counts[t++]) {
         int64_t m = active(w, t, from, to), at = start + from, earlier = before + from;
         float *z = w->to_gates + at * 4 * h;
-        if (t > 0) multiply(0, m, h, 4 * h, w->to_hidden + earlier * h, w->packed, z, room);
+        if (t > 0) multiply(w->kind, 0, m, h, 4 * h, w->to_hidden + earlier * h, w->packed, z, room);
         else memset(z, 0, (size_t)(m * 4 * h) * 4);
         for (int64_t r = 0; r < m; r++) {
             int64_t place = w->places[at + r];
@@ -147,7 +147,7 @@ static void forward_rows(const work *w, int64_t from, int64_t to, half *room) {
 
 /* -- h^_t, c^_t, z^_t for t = ..., 1, 0 -- */
 
-static void adjoint_rows(const work *w, int64_t from, int64_t to, half *room) {
+static void adjoint_rows(const work *w, int64_t from, int64_t to, uint8_t *room) {
     int64_t h = w->h, start = 0;
     for (int64_t t = 0; t < w->steps; t++) start += w->counts[t];
     for (int64_t t = w->steps - 1; t >= 0; t--) {
@@ -156,7 +156,7 @@ static void adjoint_rows(const work *w, int64_t from, int64_t to, half *room) {
         int64_t m = active(w, t, from, to), later = active(w, t + 1, from, to), at = start + from, next = after + from;
         int64_t before = t > 0 ? start - w->counts[t - 1] + from : 0;
         float *h_hat = w->to_hidden + at * h;
-        if (later) multiply(0, later, 4 * h, h, w->to_gates + next * 4 * h, w->packed, h_hat, room);
+        if (later) multiply(w->kind, 0, later, 4 * h, h, w->to_gates + next * 4 * h, w->packed, h_hat, room);
         memset(h_hat + later * h, 0, (size_t)((m - later) * h) * 4);
         for (int64_t r = 0; r < m; r++) {
             const float *i = w->gates + (at + r) * 4 * h, *f = i + h, *g = f + h, *o = g + h;
@@ -183,19 +183,19 @@ static void adjoint_rows(const work *w, int64_t from, int64_t to, half *room) {
 
 /* -- z*_t, c*_t, h*_t for t = 0, 1, ... -- */
 
-static void tangent_rows(const work *w, int64_t from, int64_t to, half *room) {
+static void tangent_rows(const work *w, int64_t from, int64_t to, uint8_t *room) {
     int64_t h = w->h, start = 0, before = 0;
     for (int64_t t = 0; t < w->steps; before = start, start += w->counts[t++]) { /* one matrix at a time in the cache */
         int64_t m = active(w, t, from, to), earlier = before + from;
         float *z = w->to_gates + (start + from) * 4 * h;
-        if (t > 0) multiply(0, m, h, 4 * h, w->hidden + earlier * h, w->packed_v, z, room);
+        if (t > 0) multiply(w->kind, 0, m, h, 4 * h, w->hidden + earlier * h, w->packed_v, z, room);
         else memset(z, 0, (size_t)(m * 4 * h) * 4);
     }
     start = before = 0;
     for (int64_t t = 0; t < w->steps; before = start, start += w->counts[t++]) {
         int64_t m = active(w, t, from, to), at = start + from, earlier = before + from;
         float *z = w->to_gates + at * 4 * h;
-        if (t > 0) multiply(1, m, h, 4 * h, w->to_hidden + earlier * h, w->packed, z, room);
+        if (t > 0) multiply(w->kind, 1, m, h, 4 * h, w->to_hidden + earlier * h, w->packed, z, room);
         for (int64_t r = 0; r < m; r++) {
             const float *q = w->q + w->places[at + r] * 4 * h;
             const float *i = w->gates + (at + r) * 4 * h, *f = i + h, *g = f + h, *o = g + h;
@@ -214,13 +214,13 @@ static void tangent_rows(const work *w, int64_t from, int64_t to, half *room) {
 
 /* -- what reaches h, c and the gates where they stand in the derivatives of a step and in U^ -- */
 
-static void second_rows(const work *w, int64_t from, int64_t to, half *room) {
+static void second_rows(const work *w, int64_t from, int64_t to, uint8_t *room) {
     int64_t h = w->h, start = 0, before = 0;
     for (int64_t t = 0; t < w->steps; before = start, start += w->counts[t++]) {
         int64_t m = active(w, t, from, to), later = active(w, t + 1, from, to);
         int64_t at = start + from, next = start + w->counts[t] + from, earlier = before + from;
         float *hidden = w->to_hidden + at * h;
-        if (later) multiply(0, later, 4 * h, h, w->z + next * 4 * h, w->packed_v, hidden, room);
+        if (later) multiply(w->kind, 0, later, 4 * h, h, w->z + next * 4 * h, w->packed_v, hidden, room);
         memset(hidden + later * h, 0, (size_t)((m - later) * h) * 4);
         for (int64_t r = 0; r < m; r++) {
             const float *i = w->gates + (at + r) * 4 * h, *f = i + h, *g = f + h, *o = g + h;
@@ -264,15 +264,9 @@ static int run_all(work w, body run, int threads, int matrices) {
     return failed;
 }
 
-/* Whether products in bfloat16 can be asked for. */
-int kshot_has_half(int threads) {
-    (void)threads;
-    return HAS_HALF && may_use_half();
-}
-
-#define SHAPE int64_t steps, int64_t h, int64_t in_half
+#define SHAPE int64_t steps, int64_t h, int64_t kind
 #define TEXTS int threads, const int64_t *counts, const int64_t *places
-#define WORK .steps = steps, .h = h, .in_half = (int)in_half, .counts = counts, .places = places
+#define WORK .steps = steps, .h = h, .kind = (int)kind, .counts = counts, .places = places
 #define RUN .gates = gates, .cell = cell, .squashed = squashed
 
 int kshot_lstm_forward(
@@ -286,7 +280,7 @@ int kshot_lstm_forward(
               .to_cell = cell,
               .to_squashed = squashed,
               .to_hidden = hidden};
-    w.packed = laid_out(w.in_half, u, 1, h, 4 * h);
+    w.packed = laid_out(w.kind, u, 1, h, 4 * h);
     return run_all(w, forward_rows, threads, 1);
 }
 
@@ -296,7 +290,7 @@ int kshot_lstm_adjoint(
 ) {
     work w = {WORK, RUN, .of_hidden = of_hidden, .of_cell = of_cell, .of_gates = of_gates};
     w.to_gates = z_hat, w.to_cell = c_hat, w.to_hidden = h_hat;
-    w.packed = laid_out(w.in_half, u, 0, 4 * h, h);
+    w.packed = laid_out(w.kind, u, 0, 4 * h, h);
     return run_all(w, adjoint_rows, threads, 1);
 }
 
@@ -305,8 +299,8 @@ int kshot_lstm_tangent(
     const float *squashed, const float *hidden, float *z_star, float *c_star, float *h_star
 ) {
     work w = {WORK, RUN, .hidden = hidden, .q = q, .to_gates = z_star, .to_cell = c_star, .to_hidden = h_star};
-    w.packed = laid_out(w.in_half, u, 1, h, 4 * h);
-    w.packed_v = laid_out(w.in_half, v, 1, h, 4 * h);
+    w.packed = laid_out(w.kind, u, 1, h, 4 * h);
+    w.packed_v = laid_out(w.kind, v, 1, h, 4 * h);
     return run_all(w, tangent_rows, threads, 2);
 }
 
@@ -317,6 +311,6 @@ int kshot_lstm_second(
 ) {
     work w = {WORK, RUN, .z_star = z_star, .c_star = c_star, .z = z_hat, .c = c_hat, .h_hat = h_hat};
     w.to_gates = of_gates, w.to_cell = of_cell, w.to_hidden = of_hidden;
-    w.packed_v = laid_out(w.in_half, v, 0, 4 * h, h);
+    w.packed_v = laid_out(w.kind, v, 0, 4 * h, h);
     return run_all(w, second_rows, threads, 1);
 }

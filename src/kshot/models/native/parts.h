@@ -3,6 +3,7 @@
 #ifndef KSHOT_PARTS_H
 #define KSHOT_PARTS_H
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
 
@@ -29,19 +30,52 @@ static inline void *run_part(void *argument) {
     return NULL;
 }
 
-/* Runs a body for each part, the last one here: from the end of the part before it to its own end. */
-static inline void in_parts(const void *work, part_body run, const int64_t *ends, int threads) {
-    part parts[MOST_THREADS];
+/* The threads of OpenMP that PyTorch has, which wait for work; to start others takes as long as a small product. */
+typedef struct {
+    void (*parallel)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+    int (*number)(void), (*threads)(void);
+} openmp;
+
+static inline openmp find_openmp(void) {
+    openmp found;
+    *(void **)&found.parallel = dlsym(RTLD_DEFAULT, "GOMP_parallel");
+    *(void **)&found.number = dlsym(RTLD_DEFAULT, "omp_get_thread_num");
+    *(void **)&found.threads = dlsym(RTLD_DEFAULT, "omp_get_num_threads");
+    if (found.number == NULL || found.threads == NULL) found.parallel = NULL;
+    return found;
+}
+
+typedef struct {
+    part *parts;
+    int n;
+    openmp by;
+} team;
+
+static inline void run_share(void *argument) {
+    const team *all = argument;
+    for (int each = all->by.number(); each < all->n; each += all->by.threads()) run_part(&all->parts[each]);
+}
+
+static inline void run_by_threads(part *parts, int n) {
     pthread_t ids[MOST_THREADS];
     int started[MOST_THREADS] = {0};
-    for (int each = 0; each < threads; each++) {
-        parts[each] = (part){work, run, each ? ends[each - 1] : 0, ends[each]};
-        if (each + 1 < threads) started[each] = pthread_create(&ids[each], NULL, run_part, &parts[each]) == 0;
-    }
-    for (int each = threads - 1; each >= 0; each--)
+    for (int each = 0; each + 1 < n; each++)
+        started[each] = pthread_create(&ids[each], NULL, run_part, &parts[each]) == 0;
+    for (int each = n - 1; each >= 0; each--)
         if (!started[each]) run_part(&parts[each]);
-    for (int each = 0; each < threads; each++)
+    for (int each = 0; each < n; each++)
         if (started[each]) pthread_join(ids[each], NULL);
+}
+
+/* Runs a body for each part, from the end of the part before it to its own end. */
+static inline void in_parts(const void *work, part_body run, const int64_t *ends, int threads) {
+    part parts[MOST_THREADS];
+    for (int each = 0; each < threads; each++) parts[each] = (part){work, run, each ? ends[each - 1] : 0, ends[each]};
+    team all = {parts, threads, {0}};
+    if (threads > 1) all.by = find_openmp();
+    if (threads == 1) run_part(parts);
+    else if (all.by.parallel != NULL) all.by.parallel(run_share, &all, (unsigned)threads, 0);
+    else run_by_threads(parts, threads);
 }
 
 /* The number of parts of n, each of at least `least`. */

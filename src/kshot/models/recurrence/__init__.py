@@ -112,7 +112,7 @@ def _steps(p: Tensor, recurrent: Tensor, counts: list[int], places: Tensor) -> S
     dtype = product_type(recurrent)
     if can_take(p, recurrent):
         return Compiled(counts, places, dtype)
-    return Written(counts, places, multiplier(), dtype)
+    return Written(counts, places, multiplier(dtype), dtype)
 
 
 class _Recurrence(torch.autograd.Function):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kshot.models import native
-from kshot.models.products import multiplier
+from kshot.models.products import multiplier, tiles_of
 from kshot.models.recurrence.written import Change, Run, product
 
 
@@ -26,8 +26,8 @@ class Compiled:
         self.dtype = dtype
         self.places = places.to("cpu", torch.int64).contiguous()
         self._counts = torch.tensor(counts, dtype=torch.int64, device="cpu")
-        self._in_half = int(dtype == torch.bfloat16 and native.has_half())
-        self._multiply = multiplier()
+        self._kind = tiles_of(dtype)
+        self._multiply = multiplier(dtype)
 
     def forward(self, p: Tensor, recurrent: Tensor) -> Run:
         size = recurrent.shape[1]
@@ -59,12 +59,12 @@ class Compiled:
         return made.hidden, made.cell, made.gates
 
     def product(self, gates: Tensor, hidden: Tensor) -> Tensor:
-        return product(self.counts, gates, hidden.to(self.dtype), self._multiply)
+        return product(self.counts, gates, hidden, self._multiply)
 
     def _call(self, name: str, size: int, *arguments: int | Tensor | None) -> None:
         """Calls a function of `lstm.c`; the last tensors are written."""
         ready = [each.contiguous() if isinstance(each, Tensor) else each for each in arguments]  # those written are so
-        given = len(self.counts), size, self._in_half, self._counts, self.places, *ready
+        given = len(self.counts), size, self._kind, self._counts, self.places, *ready
         match native.call(f"kshot_lstm_{name}", *given, threads=torch.get_num_threads()):
             case 1:
                 raise MemoryError(f"There is no memory for the weights of an LSTM of {size} units.")
