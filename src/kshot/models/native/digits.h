@@ -19,16 +19,17 @@
 #if HAS_UNITS
 #define MOST_STEPS 8355708.0f /* 127 (256^2 + 256 + 1), less what rounding may add */
 
-/* The step of each of 16 vectors, and how many make one. `top` holds the bits of their largest magnitudes. */
-static inline void find_steps(__m512i top, float *steps, float *per_one) {
+/* What the first digit of each of 16 vectors counts, and how many steps of the last one make one. `top` holds the bits
+ * of their largest magnitudes. */
+static inline void find_scales(__m512i top, float *scales, float *per_one) {
     const __m512 most = _mm512_set1_ps(MOST_STEPS);
     __m512 largest = _mm512_castsi512_ps(top);
     __mmask16 is_none = _mm512_cmp_ps_mask(largest, _mm512_setzero_ps(), _CMP_EQ_OQ);
     __mmask16 is_number = _mm512_cmplt_epu32_mask(top, _mm512_set1_epi32(0x7f800000));
     __m512 per = _mm512_min_ps(_mm512_div_ps(most, largest), _mm512_set1_ps(8.5e37f)); /* 2^126 */
     per = _mm512_maskz_mov_ps(is_number & (__mmask16)~is_none, per);
-    __m512 step = _mm512_maskz_div_ps((__mmask16)~is_none, _mm512_set1_ps(1.0f), per);
-    _mm512_storeu_ps(steps, _mm512_mask_mov_ps(step, (__mmask16)~is_number, _mm512_set1_ps(__builtin_nanf(""))));
+    __m512 step = _mm512_maskz_div_ps((__mmask16)~is_none, _mm512_set1_ps(65536.0f), per);
+    _mm512_storeu_ps(scales, _mm512_mask_mov_ps(step, (__mmask16)~is_number, _mm512_set1_ps(__builtin_nanf(""))));
     _mm512_storeu_ps(per_one, per);
 }
 
@@ -121,7 +122,7 @@ static inline __attribute__((always_inline)) void lay_out_digits_as(
         int64_t n_blocks = least_of(STRIP, up_to(n - first, SQUARE)) / TILE;
         find_largest(n - first, k, part_of(of, first, 0), largest);
         for (int64_t i = 0; i < n_blocks * TILE; i += TILE)
-            find_steps(_mm512_loadu_si512(largest + i), to.steps + first + i, per_one + i);
+            find_scales(_mm512_loadu_si512(largest + i), to.scales + first + i, per_one + i);
         for (int64_t i = 0; i < n_tiles * n_blocks; i++) {
             int64_t block = columns ? i % n_blocks : i / n_tiles, each = columns ? i / n_blocks : i % n_tiles;
             int64_t vector = first + block * TILE;
@@ -186,18 +187,19 @@ static inline __attribute__((always_inline)) void multiply_digits(
     if (height > TILE) digits_square(1, n, a, b, sums);
     else digits_square(0, n, a, b, sums);
     WRITTEN(sums);
-    const __m512 base = _mm512_set1_ps(256.0f), squared = _mm512_set1_ps(65536.0f);
+    const __m512 second = _mm512_set1_ps(0x1p-8f), third = _mm512_set1_ps(0x1p-16f);
     for (int64_t side = 0; side < width; side += 16) {
         __mmask16 some = first_of(width - side);
-        __m512 steps = _mm512_loadu_ps(b.steps + side);
+        __m512 scales = _mm512_loadu_ps(b.scales + side);
         for (int64_t r = 0; r < height; r++) {
             const int64_t at = r * SQUARE + side;
             __m512 high = _mm512_cvtepi32_ps(_mm512_load_si512(sums[0] + at));
             __m512 middle = _mm512_cvtepi32_ps(_mm512_load_si512(sums[1] + at));
-            __m512 sum = _mm512_fmadd_ps(middle, base, _mm512_cvtepi32_ps(_mm512_load_si512(sums[2] + at)));
-            sum = _mm512_mul_ps(_mm512_fmadd_ps(high, squared, sum), _mm512_set1_ps(a.steps[r] * 65536.0f));
+            __m512 low = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums[2] + at)), third);
+            __m512 sum = _mm512_add_ps(high, _mm512_fmadd_ps(middle, second, low));
+            __m512 unit = _mm512_mul_ps(scales, _mm512_set1_ps(a.scales[r]));
             __m512 from = start ? _mm512_maskz_loadu_ps(some, start + r * start_row + side) : _mm512_setzero_ps();
-            _mm512_mask_storeu_ps(c + r * c_row + side, some, _mm512_fmadd_ps(sum, steps, from));
+            _mm512_mask_storeu_ps(c + r * c_row + side, some, _mm512_fmadd_ps(sum, unit, from));
         }
     }
 }

@@ -50,7 +50,7 @@ static inline matrix part_of(matrix of, int64_t vector, int64_t element) {
 /* A part of a matrix in tiles: those of the same 16 vectors lie together, `next` bytes before those of the next 16. */
 typedef struct {
     uint8_t *tiles;
-    float *steps; /* of digits: what the last one counts, for each vector */
+    float *scales; /* of digits: what the first one counts, for each vector */
     int64_t next;
 } laid;
 
@@ -131,12 +131,12 @@ static inline int64_t tiles_size(int kind, int64_t n, int64_t k) {
     return up_to(n, SQUARE) / TILE * (up_to(k, depth_of(kind)) / depth_of(kind)) * parts_of_tile(kind) * AREA;
 }
 
-static inline int64_t steps_size(int kind, int64_t n, int64_t k) {
+static inline int64_t scales_size(int kind, int64_t n, int64_t k) {
     return kind == DIGITS ? up_to(n, SQUARE) * (up_to(k, CHUNK) / CHUNK) * (int64_t)sizeof(float) : 0;
 }
 
 static inline size_t laid_out_size(int kind, int64_t n, int64_t k) {
-    return (size_t)up_to(tiles_size(kind, n, k) + steps_size(kind, n, k), 64);
+    return (size_t)up_to(tiles_size(kind, n, k) + scales_size(kind, n, k), 64);
 }
 
 /* The part of a matrix that begins with an element and, a multiple of 16, a vector. */
@@ -145,13 +145,13 @@ static inline laid laid_part(int kind, uint8_t *all, int64_t n, int64_t k, int64
     laid part;
     part.next = tiles_size(kind, SQUARE, depth) / 2;
     part.tiles = all + tiles_size(kind, width, element) + vector / TILE * part.next;
-    part.steps = (float *)(all + tiles_size(kind, n, k)) + element / CHUNK * width + vector;
+    part.scales = (float *)(all + tiles_size(kind, n, k)) + element / CHUNK * width + vector;
     return part;
 }
 
 /* The same from another vector on, a multiple of 16. */
 static inline laid vectors_of(laid part, int64_t vector) {
-    return (laid){part.tiles + vector / TILE * part.next, part.steps + vector, part.next};
+    return (laid){part.tiles + vector / TILE * part.next, part.scales + vector, part.next};
 }
 
 #endif
