@@ -1,5 +1,6 @@
 """Products by each library, against the default one and float64."""
 
+import copy
 from collections.abc import Iterator
 from ctypes import CDLL
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kshot.models import libraries, products
+from kshot.models import libraries, products, tiles
 from kshot.models.libraries import Name
 from kshot.models.native import Library
 from kshot.models.products import Kernels, Linear, explain, filled, kernels, linear, multiplier, packed
@@ -216,16 +217,52 @@ def test_packed_weights_give_the_same_products(
 @each_library
 def test_packed_weights_are_those_of_their_context(library: Name, monkeypatch: pytest.MonkeyPatch) -> None:
     take(library, monkeypatch)
-    layer, x = Linear(33, 17), torch.randn(5, 33)
+    layer, x = Linear(330, 170), torch.randn(50, 330)
     with torch.no_grad(), kernels("fast"):
         with packed(layer, torch.float32):
             before = layer(x)
-            given = torch.func.functional_call(layer, {"weight": torch.zeros(17, 33)}, x)
+            given = torch.func.functional_call(layer, {"weight": torch.zeros(170, 330)}, x)
             layer.weight.mul_(2)
             torch.testing.assert_close(layer(x), before)  # they were laid out before they changed
-        torch.testing.assert_close(given, layer.bias.expand(5, 17))  # other tensors are used where they are given
+        torch.testing.assert_close(given, layer.bias.expand(50, 170))  # other tensors are used where they are given
         layer.bias.mul_(2)
         torch.testing.assert_close(layer(x), 2 * before)
+
+
+@needs_tiles
+def test_tiles_are_kept_until_weights_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    take("tiles", monkeypatch)
+    seen: list[tuple[int, ...]] = []
+    lay_out = tiles.lay_out
+
+    def watched(weight: Tensor, dtype: torch.dtype) -> tiles.LaidOut:
+        seen.append(tuple(weight.shape))
+        return lay_out(weight, dtype)
+
+    monkeypatch.setattr(tiles, "lay_out", watched)
+    layer, x = Linear(330, 170), torch.randn(50, 330)
+
+    def check(n_laid_out: int) -> None:
+        with torch.no_grad(), kernels("fast"), packed(nn.Sequential(layer), torch.float32, many=False):
+            torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias), rtol=1e-5, atol=1e-4)
+        assert len(seen) == n_laid_out
+
+    check(1)
+    check(1)
+    with torch.no_grad():
+        layer.bias.add_(1)
+        check(1)
+        layer.weight.mul_(2)
+    check(2)
+    layer.weight.data.mul_(2)  # which PyTorch does not count
+    check(3)
+    layer.load_state_dict(Linear(330, 170).state_dict())
+    check(4)
+    layer.weight = nn.Parameter(torch.randn(170, 330))
+    check(5)
+    layer = copy.deepcopy(layer)
+    check(6)
+    check(6)
 
 
 def test_nothing_is_packed_where_gradients_are_wanted() -> None:

@@ -204,14 +204,14 @@ def _encode(
     if words is None:
         network = _Pooled(network)
         own = {f"encoder.{name}": tensor for name, tensor in own.items()}
-    many = not weights and int(lengths.sum()) >= _TOKENS_TO_PACK and not torch.is_grad_enabled()
+    many = int(lengths.sum()) >= _TOKENS_TO_PACK
     # In bfloat16 on a CPU the fused attention takes five times as long as the plain form to be differentiated.
     plain = precision != torch.float32 and device.type == "cpu" and torch.is_grad_enabled()
     # One context around all calls, so that the weights are cast and laid out once.
     with (
         torch.autocast(device.type, precision, enabled=precision != torch.float32),
         twice_differentiable() if plain else nullcontext(),
-        packed(encoder, precision) if many else nullcontext(),
+        nullcontext() if weights else packed(encoder, precision, many=many),
     ):
         most = encoder.tokens_per_call if device.type == "cpu" else 32_768
         for call in plan_calls(lengths, most, encoder.call_overhead):

@@ -67,8 +67,13 @@ def suits(name: Name, x: Tensor, weight: Tensor) -> bool:
     """Whether a product, (..., k) by (m, k), is of a kind that a library may do faster, and large enough."""
     of_float32 = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
     n, m = x.numel() // max(x.shape[-1], 1), len(weight)
-    is_large = x.numel() * m >= _LEAST_WORK and (name != "tiles" or n * m >= _LEAST_SIDE * (n + m))
-    return of_float32 and is_large and name != "default"
+    takes_tiles = name != "tiles" or n * m >= _LEAST_SIDE * (n + m)
+    return of_float32 and name != "default" and is_large(x, weight) and takes_tiles
+
+
+def is_large(x: Tensor, weight: Tensor) -> bool:
+    """Whether a product, (..., k) by (m, k), takes longer than a call of another library."""
+    return x.numel() * len(weight) >= _LEAST_WORK
 
 
 @cache

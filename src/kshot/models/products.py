@@ -16,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,8 @@ _Packed = dict[int, Callable[[Tensor], Tensor]]
 
 _KERNELS: ContextVar[Kernels] = ContextVar("kernels", default="auto")
 _PACKED: ContextVar[_Packed | None] = ContextVar("packed", default=None)
+_KEPT: WeakKeyDictionary[nn.Module, tuple[object, Tensor, tiles.LaidOut]] = WeakKeyDictionary()
+_COMPARED = 64  # weights of a layer
 _PACKED_ROWS = 1_024  # what oneDNN lays weights out for; any number of rows may be multiplied
 _TILE = 16  # rows that the matrix units of processors take at once
 
@@ -58,17 +61,30 @@ def kernels(choice: Kernels, *, foreign: bool = False) -> Iterator[None]:
         _KERNELS.reset(before)
 
 
-@contextmanager
-def packed(module: nn.Module, precision: torch.dtype) -> Iterator[None]:
-    """Lays the weights of a module's layers out once, as the library has them, for many products without gradients.
+class Linear(nn.Linear):
+    """A linear layer whose products are done by the library that is chosen."""
 
-    The weights must not change inside; layers that are given other tensors use those.
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+@contextmanager
+def packed(module: nn.Module, precision: torch.dtype, *, many: bool = True) -> Iterator[None]:
+    """Lays the weights of a module's layers out once, as the library has them, for products without gradients.
+
+    The weights must not change inside; layers that are given other tensors use those. Tiles are kept with the layer,
+    three bytes for a weight, and laid out anew when it has changed.
+
+    Args:
+        module: Whose layers.
+        precision: Of the products.
+        many: Whether there are enough rows to lay out what is not kept.
     """
     ready: _Packed = {}
     if not torch.is_grad_enabled():
         for layer in (each for each in module.modules() if isinstance(each, Linear)):
             if layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
-                laid_out = _laid_out(layer.weight, layer.bias, precision)
+                laid_out = _laid_out(layer, precision, many=many)
                 if laid_out is not None:
                     ready[id(layer.weight)] = laid_out
     before = _PACKED.set(ready)
@@ -78,17 +94,37 @@ def packed(module: nn.Module, precision: torch.dtype) -> Iterator[None]:
         _PACKED.reset(before)
 
 
-def _laid_out(weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> Callable[[Tensor], Tensor] | None:
-    """The product with weights that are laid out, (..., k) -> (..., m), if there is a library that gains by it."""
+def _laid_out(layer: Linear, precision: torch.dtype, *, many: bool) -> Callable[[Tensor], Tensor] | None:
+    """A layer's product with weights that are laid out, (..., k) -> (..., m), if a library gains by it."""
+    weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
     if precision == torch.float32 and _library() == "tiles":
-        own = tiles.lay_out(weight, precision)
-        return lambda x: _by_rows(lambda rows: tiles.multiply(rows, own, bias), x.float())
-    if _library() == "onednn" if precision == torch.float32 else precision == torch.bfloat16 and _halves_by_onednn():
+        own = _tiles_of(layer, weight)
+
+        def by_tiles(x: Tensor) -> Tensor:
+            if not libraries.is_large(x, weight):
+                return F.linear(x, weight, bias)
+            return _by_rows(lambda rows: tiles.multiply(rows, own, bias), x.float())
+
+        return by_tiles
+    by_onednn = _library() == "onednn" if precision == torch.float32 else precision == torch.bfloat16
+    if many and by_onednn and _halves_by_onednn():
         ready = torch.ops.mkldnn._reorder_linear_weight(weight.to(precision), _PACKED_ROWS)
-        own_bias = None if bias is None else bias.to(precision)
-        by_onednn = libraries.product("onednn")
-        return lambda x: _by_filled_rows(lambda rows: by_onednn(rows, ready, own_bias), x.to(precision))
+        own_bias, product = None if bias is None else bias.to(precision), libraries.product("onednn")
+        return lambda x: _by_filled_rows(lambda rows: product(rows, ready, own_bias), x.to(precision))
     return None
+
+
+def _tiles_of(layer: Linear, weight: Tensor) -> tiles.LaidOut:
+    """A layer's weights in tiles, which are kept.
+
+    Weights that were changed have another version, but for changes by way of `.data`; so that some are compared, too.
+    """
+    version = weight.data_ptr(), weight._version, weight.shape
+    some = weight.flatten()[:: max(1, weight.numel() // _COMPARED)]
+    kept = _KEPT.get(layer)
+    if kept is None or kept[0] != version or not torch.equal(kept[1], some):
+        kept = _KEPT[layer] = version, some.clone(), tiles.lay_out(weight, weight.dtype)
+    return kept[2]
 
 
 def explain(choice: Kernels, device: torch.device) -> str:
@@ -183,13 +219,6 @@ def _fill(rows: Tensor) -> Tensor:
     """Rows with zeros below them: (n, k) -> (filled(n), k)."""
     missing = filled(len(rows)) - len(rows)
     return F.pad(rows, (0, 0, 0, missing)) if missing else rows
-
-
-class Linear(nn.Linear):
-    """A linear layer whose products are done by the library that is chosen."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return linear(input, self.weight, self.bias)
 
 
 def _linear(name: libraries.Name, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -22,59 +22,59 @@ static inline void lay_out_columns(int kind, int64_t n, int64_t k, matrix b, int
     }
 }
 
-/* Bytes that `multiply_tiles` needs: for rows, and for columns that are not laid out. */
-static inline size_t room_for_rows(int kind, int64_t m, int64_t k) {
-    return laid_out_size(kind, least_of(m, GROUP), least_of(k, CHUNK));
+/* Rows that are laid out at a time, and the bytes that they need. */
+static inline int64_t rows_of_group(int kind, int64_t m, int64_t k) {
+    int64_t most = ROOM / tiles_size(kind, SQUARE, k) * SQUARE;
+    return least_of(m, most < SQUARE ? SQUARE : most);
 }
 
-static inline size_t room_for_columns(int kind, int64_t k) { return laid_out_size(kind, STRIP, least_of(k, CHUNK)); }
+static inline size_t room_for_rows(int kind, int64_t m, int64_t k) {
+    return laid_out_size(kind, rows_of_group(kind, m, k), k);
+}
 
-/* c (m, n) = start + a b for a group of rows and a strip of columns, which are laid out. */
-static inline void multiply_laid_out(
+/* c (m, n) = start + a b for a group of rows and 32 columns, which are laid out. */
+static inline void multiply_columns(
     int kind, int64_t m, int64_t n, int64_t n_tiles, const float *start, int64_t start_row, laid a, laid b, float *c,
     int64_t c_row
 ) {
-    for (int64_t j = 0; j < n; j += SQUARE)
-        for (int64_t i = 0; i < m; i += SQUARE) {
-            int64_t height = least_of(SQUARE, m - i), width = least_of(SQUARE, n - j);
-            const float *own = start == NULL ? NULL : start + i * start_row + j;
-            laid rows = vectors_of(a, i), columns = vectors_of(b, j);
-            float *to = c + i * c_row + j;
-            for (int64_t r = 0; r < height; r++) { /* it comes while products are made, and no store has to wait */
-                __builtin_prefetch(to + r * c_row, 1);
-                __builtin_prefetch(to + r * c_row + width - 1, 1);
-            }
-            if (kind == DIGITS) multiply_digits(height, width, own, start_row, n_tiles, rows, columns, to, c_row);
-            else multiply_halves(height, width, own, start_row, n_tiles, rows, columns, to, c_row);
+    for (int64_t i = 0; i < m; i += SQUARE) {
+        int64_t height = least_of(SQUARE, m - i);
+        const float *own = start == NULL ? NULL : start + i * start_row;
+        laid rows = vectors_of(a, i);
+        float *to = c + i * c_row;
+        for (int64_t r = 0; r < height; r++) { /* it comes while products are made, and no store has to wait */
+            __builtin_prefetch(to + r * c_row, 1);
+            __builtin_prefetch(to + r * c_row + n - 1, 1);
         }
+        if (kind == DIGITS) multiply_digits(height, n, own, start_row, n_tiles, rows, b, to, c_row);
+        else multiply_halves(height, n, own, start_row, n_tiles, rows, b, to, c_row);
+    }
 }
 
-/* The columns `from` to `to`, a multiple of 32, of c (m, n) = a b + bias, or c += a b: a (m, k) and b (n, k) are
-   matrices of m and of n vectors; b may be laid out; bias (n,) may be NULL. */
+/* The columns `from` to `to`, a multiple of 32, of c (m, n) = a b + bias, or c += a b: a (m, k) is a matrix of m
+   vectors, b (n, k) one of n, laid out; bias (n,) may be NULL. */
 static inline void multiply_tiles(
-    int kind, int adds, int64_t m, int64_t k, int64_t n, int64_t from, int64_t to, matrix a, matrix b,
-    uint8_t *laid_out_b, const float *bias, float *c, uint8_t *room
+    int kind, int adds, int64_t m, int64_t k, int64_t n, int64_t from, int64_t to, matrix a, uint8_t *laid_out_b,
+    const float *bias, float *c, uint8_t *room
 ) {
-    int64_t n_groups = (m + GROUP - 1) / GROUP;
-    uint8_t *columns_room = room + room_for_rows(kind, m, k);
-    for (int64_t group = 0; group < n_groups; group++) {
-        int64_t first = up_to(m * group / n_groups, TILE),
-                rows = least_of(m, up_to(m * (group + 1) / n_groups, TILE)) - first;
+    int64_t group = rows_of_group(kind, m, k);
+    for (int64_t first = 0; first < m; first += group) {
+        int64_t rows = least_of(group, m - first);
         for (int64_t element = 0; element < k; element += CHUNK) {
-            int64_t depth = least_of(CHUNK, k - element), n_tiles = up_to(depth, depth_of(kind)) / depth_of(kind);
-            laid own = laid_part(kind, room, rows, depth, 0, 0);
-            lay_out_part(kind, 0, rows, depth, part_of(a, first, element), own);
-            for (int64_t j = from; j < least_of(to, n); j += STRIP) {
-                int64_t width = least_of(STRIP, least_of(to, n) - j);
-                laid columns = laid_out_b ? laid_part(kind, laid_out_b, n, k, j, element)
-                                          : laid_part(kind, columns_room, STRIP, depth, 0, 0);
-                if (!laid_out_b) lay_out_part(kind, 1, width, depth, part_of(b, j, element), columns);
+            laid own = laid_part(kind, room, rows, k, 0, element);
+            lay_out_part(kind, 0, rows, least_of(CHUNK, k - element), part_of(a, first, element), own);
+        }
+        for (int64_t j = from; j < least_of(to, n); j += SQUARE)
+            for (int64_t element = 0; element < k; element += CHUNK) {
+                int64_t n_tiles = up_to(least_of(CHUNK, k - element), depth_of(kind)) / depth_of(kind);
+                laid own = laid_part(kind, room, rows, k, 0, element);
+                laid columns = laid_part(kind, laid_out_b, n, k, j, element);
+                int64_t width = least_of(SQUARE, least_of(to, n) - j);
                 float *out = c + first * n + j;
                 const float *start = adds || element > 0 ? out : bias ? bias + j : NULL;
                 int64_t start_row = adds || element > 0 ? n : 0;
-                multiply_laid_out(kind, rows, width, n_tiles, start, start_row, own, columns, out, n);
+                multiply_columns(kind, rows, width, n_tiles, start, start_row, own, columns, out, n);
             }
-        }
     }
 }
 
@@ -96,7 +96,7 @@ static inline void multiply(
 ) {
     matrix rows = {a, k, 0};
     if (kind == NO_TILES) multiply_single(adds, m, k, n, a, all, c);
-    else multiply_tiles(kind, adds, m, k, n, 0, n, rows, (matrix){0}, all, NULL, c, room);
+    else multiply_tiles(kind, adds, m, k, n, 0, n, rows, all, NULL, c, room);
 }
 
 #endif

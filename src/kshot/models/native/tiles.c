@@ -37,28 +37,31 @@ static void multiply_squares(const void *argument, int64_t from, int64_t to) {
     const work *w = argument;
     int64_t first = w->by_columns ? 0 : from * SQUARE, last = w->by_columns ? w->m : least_of(to * SQUARE, w->m);
     int64_t left = w->by_columns ? from * SQUARE : 0, right = w->by_columns ? to * SQUARE : w->n;
-    size_t columns = w->laid_out_b == NULL ? room_for_columns(w->kind, w->k) : 0;
-    uint8_t *room = aligned_alloc(64, room_for_rows(w->kind, last - first, w->k) + columns);
+    uint8_t *room = aligned_alloc(64, room_for_rows(w->kind, last - first, w->k));
     if (room == NULL) {
         __atomic_store_n(w->failed, 1, __ATOMIC_RELAXED);
         return;
     }
     begin_tiles();
     multiply_tiles(
-        w->kind, 0, last - first, w->k, w->n, left, right, part_of(w->a, first, 0), w->b, w->laid_out_b, w->bias,
+        w->kind, 0, last - first, w->k, w->n, left, right, part_of(w->a, first, 0), w->laid_out_b, w->bias,
         w->c + first * w->n, room
     );
     end_tiles();
     free(room);
 }
 
+static void lay_out_all(const work *w, int threads) {
+    enum { LEAST = 4 }; /* squares of a thread */
+    evenly(w, lay_out_squares, up_to(w->n, SQUARE) / SQUARE, LEAST, threads);
+}
+
 /* Lays out b, (n, k). */
 void kshot_tiles_lay_out(
     int64_t kind, int64_t n, int64_t k, int64_t row, int64_t columns, int threads, const float *b, uint8_t *to
 ) {
-    enum { LEAST = 8 }; /* squares of a thread */
     work w = {.kind = (int)kind, .n = n, .k = k, .b = {b, row, (int)columns}, .laid_out_b = to};
-    evenly(&w, lay_out_squares, up_to(n, SQUARE) / SQUARE, LEAST, threads);
+    lay_out_all(&w, threads);
 }
 
 /* c (m, n) = a b' + bias: a (m, k); b (n, k), or what it is laid out as; bias (n,) or NULL. Returns 1 if there is no
@@ -71,7 +74,12 @@ int kshot_tiles_multiply(
     int failed = 0;
     work w = {.kind = (int)kind, .m = m, .k = k, .n = n, .by_columns = n > m, .failed = &failed};
     w.a = (matrix){a, a_row, (int)a_columns}, w.b = (matrix){b, b_row, (int)b_columns};
-    w.laid_out_b = laid_out_b, w.bias = bias, w.c = c;
+    w.bias = bias, w.c = c;
+    uint8_t *own = laid_out_b == NULL ? aligned_alloc(64, laid_out_size(w.kind, n, k)) : NULL;
+    w.laid_out_b = laid_out_b == NULL ? own : laid_out_b;
+    if (w.laid_out_b == NULL) return 1;
+    if (own != NULL) lay_out_all(&w, threads);
     evenly(&w, multiply_squares, up_to(w.by_columns ? n : m, SQUARE) / SQUARE, LEAST, threads);
+    free(own);
     return failed;
 }

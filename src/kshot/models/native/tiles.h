@@ -13,12 +13,12 @@
 #include <string.h>
 
 enum {
-    TILE = 16,          /* vectors of a tile */
-    AREA = 1024,        /* bytes of a tile */
-    SQUARE = 2 * TILE,  /* rows and columns of the result that are held in registers */
-    CHUNK = 256,        /* elements of vectors that are laid out at a time, */
-    STRIP = 4 * SQUARE, /* columns of the second matrix, */
-    GROUP = 1024        /* and rows of the first: they stay in the cache */
+    TILE = 16,         /* vectors of a tile */
+    AREA = 1024,       /* bytes of a tile */
+    SQUARE = 2 * TILE, /* rows and columns of the result that are held in registers */
+    CHUNK = 256,       /* elements of vectors that are multiplied at a time: 32 vectors stay in the first cache */
+    STRIP = 128,       /* vectors that are laid out at a time */
+    ROOM = 3 << 18     /* bytes of rows that stay in the second cache */
 };
 
 /* What tiles hold, or neither; in the words of kshot/models/tiles.py. */
