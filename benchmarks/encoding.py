@@ -27,10 +27,11 @@ from torch import Tensor
 
 from kshot.data.catalogue import load_dataset
 from kshot.meta_learner import MetaLearner
-from kshot.models import products
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder, encode
+from kshot.models.packed import packed
 from kshot.models.pretrained import PretrainedSettings, resolve
+from kshot.models.products import Linear, kernels
 from kshot.run.evaluate import evaluate
 
 PEER = "sentence-transformers"
@@ -105,7 +106,7 @@ def systems_of(encoder: Encoder) -> dict[str, Callable[[Sequence[str]], Tensor]]
             return encode(encoder, encoder.vocabulary.encode(texts), precision=precision)
 
     def by_pytorch(texts: Sequence[str]) -> Tensor:
-        with products.kernels("plain"):
+        with kernels("plain"):
             return kshot(texts)
 
     systems: dict[str, Callable[[Sequence[str]], Tensor]] = {}
@@ -141,10 +142,10 @@ def gigaflop(encoder: Encoder, lengths: NDArray[np.int64]) -> float:
 
 def product_rate(precision: torch.dtype, seconds: float = 0.3) -> float:
     """GFLOP/s of the faster product of (1024, 384) and (384, 1536) that there is: PyTorch's own and oneDNN's."""
-    x, layer = torch.randn(1_024, 384).to(precision), products.Linear(384, 1_536)
+    x, layer = torch.randn(1_024, 384).to(precision), Linear(384, 1_536)
     weight = layer.weight.detach().to(precision)
     found = []
-    with torch.no_grad(), products.packed(layer, precision):
+    with torch.no_grad(), packed([layer], precision):
         for product in (lambda: F.linear(x, weight), lambda: layer(x)):
             product()
             begin, n = perf_counter(), 0

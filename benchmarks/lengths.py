@@ -26,8 +26,9 @@ from torch import nn
 from kshot.data.catalogue import load_dataset
 from kshot.models.build import build_encoder
 from kshot.models.encoder import encode
+from kshot.models.kernels import Kernels
 from kshot.models.pretrained import PretrainedSettings
-from kshot.models.products import Kernels, kernels
+from kshot.models.products import kernels
 from kshot.models.scratch import TransformerSettings
 
 TEXTS, CLASSES, MOST_REQUESTS = 48, 10, 6

@@ -10,10 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kshot.models import kernels as choice_of_kernels
 from kshot.models import libraries, products, tiles
+from kshot.models.kernels import Kernels, chosen_library, explain, written_out
 from kshot.models.libraries import Name
 from kshot.models.native import Library
-from kshot.models.products import Kernels, Linear, explain, filled, kernels, linear, multiplier, packed
+from kshot.models.packed import packed
+from kshot.models.products import Linear, kernels, linear, linear_layers, multiplier
+from kshot.models.rows import filled, filled_up
 
 needs_onednn = pytest.mark.skipif(not libraries.has_onednn(), reason="this build of PyTorch has no oneDNN")
 needs_tiles = pytest.mark.skipif(not libraries.has_tiles(), reason="this processor has no units for tiles")
@@ -120,29 +124,29 @@ def test_the_measurement_decides_and_says_so(
 ) -> None:
     monkeypatch.setattr(libraries, "_seconds", lambda: seconds)
     monkeypatch.setattr(libraries, "available", lambda: list(seconds))
-    monkeypatch.setattr(products, "library", lambda: Library(None, "there is none"))
+    monkeypatch.setattr(choice_of_kernels, "library", lambda: Library(None, "there is none"))
     assert explain("auto", CPU) == (
         "Encoders work with derivatives that are written out (LSTMs and CNNs not in C: there is none); "
         f"{said} (kernels: auto)."
     )
     with kernels("auto"):
-        assert products._library() == chosen
+        assert chosen_library() == chosen
 
 
 def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "available", lambda: ["onednn", "default"])
-    monkeypatch.setattr(products, "library", lambda: Library(CDLL(None), "gcc"))
+    monkeypatch.setattr(choice_of_kernels, "library", lambda: Library(CDLL(None), "gcc"))
     assert explain("plain", CPU) == "Encoders work by autograd and PyTorch's default library (kernels: plain)."
     assert explain("fast", CPU) == (
         "Encoders work with derivatives that are written out, LSTMs and CNNs in C (by gcc); "
         "oneDNN multiplies float32 matrices: as told (kernels: fast)."
     )
     with kernels("plain"):
-        assert not products.written_out()
-        assert products._library() == "default"
+        assert not written_out()
+        assert chosen_library() == "default"
         with kernels("fast"):
-            assert products._library() == "onednn"
-        assert not products.written_out()
+            assert chosen_library() == "onednn"
+        assert not written_out()
     monkeypatch.setattr(libraries, "available", lambda: ["default"])
     assert explain("auto", CPU) == (
         "Encoders work with derivatives that are written out, LSTMs and CNNs in C (by gcc) (kernels: auto)."
@@ -151,7 +155,7 @@ def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
         "Encoders work with derivatives that are written out (kernels: auto)."
     )
     with kernels("fast"):
-        assert products._library() == "default"
+        assert chosen_library() == "default"
 
 
 def test_the_measurement_is_of_all_libraries() -> None:
@@ -208,7 +212,7 @@ def test_packed_weights_give_the_same_products(
     autocast = torch.autocast("cpu", precision, enabled=precision != torch.float32)
     with torch.no_grad(), kernels("fast"), autocast:
         plain = layer(x)
-        with packed(nn.Sequential(layer), precision):
+        with packed(linear_layers(layer), precision):
             ready = layer(x)
     assert ready.dtype == plain.dtype == precision
     torch.testing.assert_close(ready, plain)
@@ -219,7 +223,7 @@ def test_packed_weights_are_those_of_their_context(library: Name, monkeypatch: p
     take(library, monkeypatch)
     layer, x = Linear(330, 170), torch.randn(50, 330)
     with torch.no_grad(), kernels("fast"):
-        with packed(layer, torch.float32):
+        with packed(linear_layers(layer), torch.float32):
             before = layer(x)
             given = torch.func.functional_call(layer, {"weight": torch.zeros(170, 330)}, x)
             layer.weight.mul_(2)
@@ -243,7 +247,7 @@ def test_tiles_are_kept_until_weights_change(monkeypatch: pytest.MonkeyPatch) ->
     layer, x = Linear(330, 170), torch.randn(50, 330)
 
     def check(n_laid_out: int) -> None:
-        with torch.no_grad(), kernels("fast"), packed(nn.Sequential(layer), torch.float32, many=False):
+        with torch.no_grad(), kernels("fast"), packed(linear_layers(layer), torch.float32, many=False):
             torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias), rtol=1e-5, atol=1e-4)
         assert len(seen) == n_laid_out
 
@@ -267,7 +271,7 @@ def test_tiles_are_kept_until_weights_change(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_nothing_is_packed_where_gradients_are_wanted() -> None:
     layer, x = Linear(33, 17), torch.randn(5, 33)
-    with kernels("fast"), packed(layer, torch.float32):
+    with kernels("fast"), packed(linear_layers(layer), torch.float32):
         layer(x).sum().backward()
     assert layer.weight.grad is not None
 
@@ -343,7 +347,7 @@ def test_rows_and_columns_of_bfloat16_are_filled_up_as_they_lie(turned: bool) ->
     made = products._multiply_by_default(torch.bfloat16, one, other)
     assert made.dtype == torch.float32
     torch.testing.assert_close(made, a.bfloat16().float() @ b.bfloat16().float().t(), rtol=2e-2, atol=2e-2)
-    x = products._filled(one.bfloat16(), 32, 48)
+    x = filled_up(one.bfloat16(), 32, 48)
     assert x.shape == (32, 48)
     assert x.t().is_contiguous() == turned
     assert x[21:].abs().sum() == x[:, 37:].abs().sum() == 0

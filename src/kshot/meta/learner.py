@@ -28,7 +28,8 @@ from kshot.models.encoder import (
     vector_keys,
     with_weights,
 )
-from kshot.models.products import Kernels, kernels
+from kshot.models.kernels import Kernels
+from kshot.models.products import kernels
 from kshot.settings import Settings
 from kshot.tasks.base import Batch, Task, join
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kshot.models.products import packed
+from kshot.models.packed import packed
+from kshot.models.products import linear_layers
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
 from kshot.settings import Settings
 
@@ -211,7 +212,7 @@ def _encode(
     with (
         torch.autocast(device.type, precision, enabled=precision != torch.float32),
         twice_differentiable() if plain else nullcontext(),
-        nullcontext() if weights else packed(encoder, precision, many=many),
+        nullcontext() if weights else packed(linear_layers(encoder), precision, many=many),
     ):
         most = encoder.tokens_per_call if device.type == "cpu" else 32_768
         for call in plan_calls(lengths, most, encoder.call_overhead):

@@ -76,6 +76,11 @@ def is_large(x: Tensor, weight: Tensor) -> bool:
     return x.numel() * len(weight) >= _LEAST_WORK
 
 
+def compiles(name: Name) -> bool:
+    """Whether a library compiles a kernel for each number of rows that it meets; see `kshot.models.rows`."""
+    return name == "onednn"
+
+
 @cache
 def has_onednn() -> bool:
     """Whether this build of PyTorch has oneDNN's product for CPUs."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from kshot.errors import KshotError
 from kshot.models.encoder import Encoder, like_weights
-from kshot.models.products import Linear, written_out
+from kshot.models.kernels import written_out
+from kshot.models.products import Linear
 from kshot.models.recurrence import lstm
 from kshot.models.spelling import Spelling
 from kshot.models.vocabulary import SpelledVocabulary, Vocabulary

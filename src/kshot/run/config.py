@@ -12,8 +12,8 @@ from kshot.data.files import read_utf8
 from kshot.errors import KshotError, did_you_mean
 from kshot.meta.learner import AlgorithmSettings
 from kshot.models.build import EncoderSettings
+from kshot.models.kernels import Kernels
 from kshot.models.pretrained import PretrainedSettings
-from kshot.models.products import Kernels
 from kshot.settings import Settings
 from kshot.tasks.classification import ClassificationSettings
 from kshot.tasks.kinds import TaskSettings

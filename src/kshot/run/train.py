@@ -23,7 +23,7 @@ from kshot.meta.algorithms import algorithm, build_learner
 from kshot.meta.learner import Learner, Pair
 from kshot.meta.step import meta_step
 from kshot.models.build import build_encoder
-from kshot.models.products import explain
+from kshot.models.kernels import explain
 from kshot.models.selection import select
 from kshot.models.vocabulary import TokenIds
 from kshot.run.checkpoint import Checkpoint, Progress, flatten, load_checkpoint, save_checkpoint, unflatten

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from kshot.models import native
-from kshot.models.products import multiplier, tiles_of
+from kshot.models.kernels import tiles_of
+from kshot.models.products import multiplier
 from kshot.models.recurrence.written import Change, Run, product
 
 

@@ -1,0 +1,78 @@
+"""How encoders work: the place that decides, and says why."""
+
+from contextvars import ContextVar
+from typing import Literal
+
+import torch
+
+from kshot.models import libraries, tiles
+from kshot.models.native import library
+
+Kernels = Literal["auto", "fast", "plain"]
+"""How encoders work: with derivatives written out (in C where there is a compiler) and the library that was measured to
+be the fastest, with them and the library that is expected to be, or as anyone would write them, by autograd and the
+default library."""
+
+CHOICE: ContextVar[Kernels] = ContextVar("kernels", default="auto")
+
+
+def written_out() -> bool:
+    """Whether encoders take the derivatives that are written out."""
+    return CHOICE.get() != "plain"
+
+
+def chosen_library() -> libraries.Name:
+    """What multiplies matrices of float32 on a CPU here."""
+    return _library_for(CHOICE.get())
+
+
+def halves_by_onednn() -> bool:
+    """Whether linear layers of bfloat16 take their own way to oneDNN, where PyTorch sends them, too."""
+    return written_out() and libraries.has_onednn()
+
+
+def tiles_of(dtype: torch.dtype) -> int:
+    """The kind of tiles that products in a precision are to take here, 0 for none; see `tiles.kind_of`."""
+    wanted = written_out() if dtype == torch.bfloat16 else chosen_library() == "tiles"
+    return tiles.kind_of(dtype) if wanted else 0
+
+
+def explain(choice: Kernels, device: torch.device) -> str:
+    """One line for people on how encoders will work, and why."""
+    if choice == "plain":
+        return "Encoders work by autograd and PyTorch's default library (kernels: plain)."
+    written = "Encoders work with derivatives that are written out"
+    if device.type == "cpu":
+        native = library()
+        in_c = (
+            f", LSTMs and CNNs in C (by {native.how})"
+            if native.functions
+            else f" (LSTMs and CNNs not in C: {native.how})"
+        )
+        written = f"{written}{in_c}"
+    if device.type != "cpu" or libraries.available() == ["default"]:
+        return f"{written} (kernels: {choice})."
+    chosen = _library_for(choice)
+    return (
+        f"{written}; {libraries.TITLES[chosen]} multiplies float32 matrices: {_reason(choice, chosen)} "
+        f"(kernels: {choice})."
+    )
+
+
+def _library_for(choice: Kernels) -> libraries.Name:
+    match choice:
+        case "plain":
+            return "default"
+        case "fast":
+            return libraries.available()[0]
+        case "auto":
+            return libraries.fastest()
+
+
+def _reason(choice: Kernels, chosen: libraries.Name) -> str:
+    if choice == "fast":
+        return "as told"
+    if chosen != "default":
+        return f"{libraries.advantage(chosen):.1f} times as fast as the default here"
+    others = (f"{libraries.TITLES[each]} {libraries.advantage(each):.1f} times" for each in libraries.available()[:-1])
+    return f"nothing is much faster here ({', '.join(others)} as fast)"

@@ -1,0 +1,90 @@
+"""Weights that are laid out once, as the library has them, for products of layers that learn nothing meanwhile."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kshot.models import libraries, tiles
+from kshot.models.kernels import chosen_library, halves_by_onednn
+from kshot.models.rows import by_filled_rows, by_rows
+
+_Product = Callable[[Tensor], Tensor]
+"""(..., k) -> (..., m)."""
+
+_READY: ContextVar[dict[int, _Product] | None] = ContextVar("packed", default=None)
+_KEPT: WeakKeyDictionary[nn.Module, tuple[object, Tensor, tiles.LaidOut]] = WeakKeyDictionary()
+_COMPARED = 64  # weights of a layer
+_PACKED_ROWS = 1_024  # what oneDNN lays weights out for; any number of rows may be multiplied
+
+
+@contextmanager
+def packed(layers: Iterable[nn.Linear], precision: torch.dtype, *, many: bool = True) -> Iterator[None]:
+    """Lays the weights of layers out, for products without gradients.
+
+    The weights must not change inside; layers that are given other tensors use those. Tiles are kept with the layer,
+    three bytes for a weight, and laid out anew when it has changed.
+
+    Args:
+        layers: Those of the class `products.Linear`, whose products ask for `ready`.
+        precision: Of the products.
+        many: Whether there are enough rows to lay out what is not kept.
+    """
+    found: dict[int, _Product] = {}
+    if not torch.is_grad_enabled():
+        for layer in layers:
+            if layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32:
+                product = _product(layer, precision, many=many)
+                if product is not None:
+                    found[id(layer.weight)] = product
+    before = _READY.set(found)
+    try:
+        yield
+    finally:
+        _READY.reset(before)
+
+
+def ready(weight: Tensor) -> _Product | None:
+    """The product with weights that are laid out, if they are."""
+    return (_READY.get() or {}).get(id(weight))
+
+
+def _product(layer: nn.Linear, precision: torch.dtype, *, many: bool) -> _Product | None:
+    """A layer's product with weights that are laid out, if a library gains by it."""
+    weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+    if precision == torch.float32 and chosen_library() == "tiles":
+        return _by_tiles(weight, bias, _kept_tiles(layer, weight))
+    by_onednn = chosen_library() == "onednn" if precision == torch.float32 else precision == torch.bfloat16
+    return _by_onednn(weight, bias, precision) if many and by_onednn and halves_by_onednn() else None
+
+
+def _by_tiles(weight: Tensor, bias: Tensor | None, laid_out: tiles.LaidOut) -> _Product:
+    def product(x: Tensor) -> Tensor:
+        if not libraries.is_large(x, weight):
+            return F.linear(x, weight, bias)
+        return by_rows(lambda rows: tiles.multiply(rows, laid_out, bias), x.float())
+
+    return product
+
+
+def _by_onednn(weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> _Product:
+    laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.to(precision), _PACKED_ROWS)
+    own_bias, multiply = None if bias is None else bias.to(precision), libraries.product("onednn")
+    return lambda x: by_filled_rows(lambda rows: multiply(rows, laid_out, own_bias), x.to(precision))
+
+
+def _kept_tiles(layer: nn.Linear, weight: Tensor) -> tiles.LaidOut:
+    """A layer's weights in tiles.
+
+    Weights that were changed have another version, but for changes by way of `.data`; so some are compared, too.
+    """
+    version = weight.data_ptr(), weight._version, weight.shape
+    some = weight.flatten()[:: max(1, weight.numel() // _COMPARED)]
+    kept = _KEPT.get(layer)
+    if kept is None or kept[0] != version or not torch.equal(kept[1], some):
+        kept = _KEPT[layer] = version, some.clone(), tiles.lay_out(weight, weight.dtype)
+    return kept[2]
