@@ -233,6 +233,28 @@ def test_packed_weights_are_those_of_their_context(library: Name, monkeypatch: p
         torch.testing.assert_close(layer(x), 2 * before)
 
 
+@each_library
+def test_a_bias_of_another_kind_is_pytorchs(library: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(library, monkeypatch)
+    x, weight, one = torch.randn(120, 330), torch.randn(170, 330), torch.randn(1)
+    with kernels("fast"):
+        torch.testing.assert_close(linear(x, weight, one), F.linear(x, weight, one))
+        for refused in (torch.randn(3), torch.randn(170, dtype=torch.float64), torch.randn(170).bfloat16()):
+            with pytest.raises(RuntimeError):
+                F.linear(x, weight, refused)
+            with pytest.raises(RuntimeError):
+                linear(x, weight, refused)
+
+
+@needs_tiles
+def test_weights_made_in_inference_mode_are_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    take("tiles", monkeypatch)
+    with torch.inference_mode(), kernels("fast"):
+        layer, x = Linear(330, 170), torch.randn(50, 330)
+        with packed(linear_layers(layer), torch.float32):
+            torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias), rtol=1e-5, atol=1e-4)
+
+
 @needs_tiles
 def test_tiles_are_kept_until_weights_change(monkeypatch: pytest.MonkeyPatch) -> None:
     take("tiles", monkeypatch)

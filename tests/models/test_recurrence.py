@@ -148,6 +148,28 @@ def test_in_c_in_bfloat16_it_is_near(
     assert len(counts) == 1 or not torch.equal(rough[0], exact[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("n_texts", "size"), [(600, 448), (1_300, 192)])
+def test_in_c_there_may_be_many_texts(
+    n_texts: int, size: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More rows than tiles take at a time."""
+    needs_native()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    counts = [n_texts, n_texts]
+    p, recurrent = torch.randn(sum(counts), 4 * size), torch.randn(4 * size, size) / size**0.5
+    places = torch.arange(sum(counts))
+    ours, theirs = Compiled(counts, places, dtype), Written(counts, places, multiplier(torch.float32), torch.float32)
+    run = theirs.forward(p, recurrent)
+    near = 1e-5 if dtype == torch.float32 else 0.03
+    assert (ours.forward(p, recurrent).hidden - run.hidden).norm() <= near * run.hidden.norm()
+    of_hidden = torch.randn_like(run.hidden)
+    wanted = theirs.adjoint(run, recurrent, of_hidden, None, None)
+    assert (ours.adjoint(run, recurrent, of_hidden, None, None).hidden - wanted.hidden).norm() <= (
+        near * wanted.hidden.norm()
+    )
+
+
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=5).map(lambda lengths: sorted(lengths, reverse=True)),
     st.integers(1, 40),

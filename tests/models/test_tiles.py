@@ -95,6 +95,28 @@ def test_digits_are_as_exact_as_float32() -> None:
 
 
 @needs_digits
+@pytest.mark.parametrize(("size", "other"), [(3e21, 3e21), (1e-18, 1e-18), (1e30, 1e-3), (1e-25, 1e25)])
+def test_what_can_be_said_neither_overflows_nor_vanishes(size: float, other: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = size * torch.randn(40, 100, generator=generator), other * torch.randn(50, 100, generator=generator)
+    if size == other > 1:  # large numbers that never meet
+        a[:, ::2], b[:, 1::2] = 0, 0
+    scale = a.double().norm(dim=1, keepdim=True) * b.double().norm(dim=1)
+    assert ((multiply(a, b) - a.double() @ b.double().t()).abs() <= 1e-6 * scale).all()
+
+
+@needs_digits
+@pytest.mark.parametrize("background", [1 / 100, -32_896 / 8_355_708, 1e-3])
+def test_large_elements_over_a_constant_background(background: float) -> None:
+    """What is left out is of one sign, and adds up."""
+    a, b = torch.full((40, 256), background), torch.full((50, 256), background)
+    a[:, 0], b[:, 255] = 1, 1
+    wanted = a.double() @ b.double().t()
+    scale = a.double().norm(dim=1, keepdim=True) * b.double().norm(dim=1)
+    assert ((multiply(a, b) - wanted).abs() <= 16 * 2**-24 * scale).all()
+
+
+@needs_digits
 @pytest.mark.parametrize("power", [-30, -20, -10, 0, 10, 20, 30])
 def test_rows_of_any_size_keep_their_digits(power: int) -> None:
     """Each vector has a step of its own."""

@@ -27,12 +27,13 @@ def packed(layers: Iterable[nn.Linear], precision: torch.dtype, *, many: bool = 
     """Lays the weights of layers out, for products without gradients.
 
     The weights must not change inside; layers that are given other tensors use those. Tiles are kept with the layer,
-    three bytes for a weight, and laid out anew when it has changed.
+    three bytes for a weight, and laid out anew when it has changed. PyTorch counts changes, but for those of parts of
+    `weight.data` or of its NumPy array, which are not seen.
 
     Args:
         layers: Those of the class `products.Linear`, whose products ask for `ready`.
         precision: Of the products.
-        many: Whether there are enough rows to lay out what is not kept.
+        many: Whether there are enough rows to lay out weights as oneDNN has them, which are not kept.
     """
     found: dict[int, _Product] = {}
     if not torch.is_grad_enabled():
@@ -82,8 +83,10 @@ def _kept_tiles(layer: nn.Linear, weight: Tensor) -> tiles.LaidOut:
 
     Weights that were changed have another version, but for changes by way of `.data`; so some are compared, too.
     """
+    if weight.is_inference():  # which have no version
+        return tiles.lay_out(weight, weight.dtype)
     version = weight.data_ptr(), weight._version, weight.shape
-    some = weight.flatten()[:: max(1, weight.numel() // _COMPARED)]
+    some = weight.flatten()[:: weight.numel() // _COMPARED | 1]  # odd, so that they are not of one column
     kept = _KEPT.get(layer)
     if kept is None or kept[0] != version or not torch.equal(kept[1], some):
         kept = _KEPT[layer] = version, some.clone(), tiles.lay_out(weight, weight.dtype)

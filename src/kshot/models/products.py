@@ -107,7 +107,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _linear(name: libraries.Name, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The same by a library, if it suits the product; differentiable any number of times."""
-    if not libraries.suits(name, x, weight):
+    of_layer = bias is None or (bias.dtype == x.dtype and bias.device == x.device and bias.shape == weight.shape[:1])
+    if not libraries.suits(name, x, weight) or weight.dim() != 2 or not of_layer:
         return F.linear(x, weight, bias)
     by = by_filled_rows if libraries.compiles(name) else by_rows
     return by(lambda rows: _Linear.apply(name, rows, weight, bias), x)  # type: ignore[no-untyped-call]

@@ -1,15 +1,16 @@
 /* Tiles of digits: products in float32 by units that multiply bytes and add in 32 bits.
 
-   The elements of a vector are written as whole numbers of one step, at most 2^23 in magnitude, in three digits between
-   -128 and 127 to the base 256, x = s (d1 256^2 + d2 256 + d3). So
+   The elements of a vector, 256 at a time, are rounded to whole numbers of steps, 2^23 of which are the largest, and
+   these written in three digits between -128 and 127 to the base 256, x = s (d1 256^2 + d2 256 + d3). So
 
-       a b = s s' (d1 d1' 256^4 + (d1 d2' + d2 d1') 256^3 + (d1 d3' + d2 d2' + d3 d1') 256^2 + what is left out)
+       a b = s s' (d1 d1' 256^4 + (d1 d2' + d2 d1') 256^3 + (d1 d3' + d2 d2' + d3 d1') 256^2 + (d2 d3' + d3 d2') 256 +
+   d3 d3')
 
-   and the sums of each power are exact (Ozaki et al. 2012, Error-free transformations of matrix multiplication; by such
-   units Ootomo, Ozaki & Yokota 2024, DGEMM on integer matrix multiplication unit). As in float32, what a sum of
-   products lacks is some 2^-24 of the norms of the two vectors times each other; where few elements of a vector are
-   much larger than the rest, float32 is closer to what the rest adds up to. A vector that holds what is infinite or not
-   a number has products that are not numbers. */
+   of which all but d3 d3' is added up, each power exactly (Ozaki et al. 2012, Error-free transformations of matrix
+   multiplication; by such units Ootomo, Ozaki & Yokota 2024, DGEMM on integer matrix multiplication unit). The error is
+   that of numbers with 24 bits below the largest of their vector: where few elements are much larger than the rest,
+   float32 has more digits of the rest. A vector that holds what is infinite or not a number has products that are not
+   numbers; one whose elements are all below 2^-103 has fewer digits. */
 
 #ifndef KSHOT_DIGITS_H
 #define KSHOT_DIGITS_H
@@ -17,6 +18,7 @@
 #include "tiles.h"
 
 #if HAS_UNITS
+enum { POWERS = 4 };          /* of the base */
 #define MOST_STEPS 8355708.0f /* 127 (256^2 + 256 + 1), less what rounding may add */
 
 /* What the first digit of each of 16 vectors counts, and how many steps of the last one make one. `top` holds the bits
@@ -147,13 +149,14 @@ static inline void lay_out_digits(int as_columns, int64_t n, int64_t k, matrix o
 static inline __attribute__((always_inline)) void add_digits(
     const int two, const int power, int64_t n, laid a, laid b, int32_t *sums
 ) {
+    WRITTEN(a.tiles);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
     for (int64_t each = 0; each < n; each++)
 #pragma GCC unroll 3
-        for (int p = 0; p <= power; p++) {
+        for (int p = power > 2 ? power - 2 : 0; p <= power && p <= 2; p++) {
             const uint8_t *rows = a.tiles + (each * 3 + p) * AREA, *columns = b.tiles + (each * 3 + power - p) * AREA;
             _tile_loadd(4, rows, 64);
             if (two) _tile_loadd(5, rows + a.next, 64);
@@ -171,11 +174,12 @@ static inline __attribute__((always_inline)) void add_digits(
 }
 
 static inline __attribute__((always_inline)) void digits_square(
-    const int two, int64_t n, laid a, laid b, int32_t sums[3][SQUARE * SQUARE]
+    const int two, int64_t n, laid a, laid b, int32_t sums[POWERS][SQUARE * SQUARE]
 ) {
     add_digits(two, 0, n, a, b, sums[0]);
     add_digits(two, 1, n, a, b, sums[1]);
     add_digits(two, 2, n, a, b, sums[2]);
+    add_digits(two, 3, n, a, b, sums[3]);
 }
 
 /* c (height, width) = start + a b; see `multiply_halves`. */
@@ -183,23 +187,23 @@ static inline __attribute__((always_inline)) void multiply_digits(
     int64_t height, int64_t width, const float *start, int64_t start_row, int64_t n, laid a, laid b, float *c,
     int64_t c_row
 ) {
-    int32_t sums[3][SQUARE * SQUARE] __attribute__((aligned(64)));
+    int32_t sums[POWERS][SQUARE * SQUARE] __attribute__((aligned(64)));
     if (height > TILE) digits_square(1, n, a, b, sums);
     else digits_square(0, n, a, b, sums);
     WRITTEN(sums);
-    const __m512 second = _mm512_set1_ps(0x1p-8f), third = _mm512_set1_ps(0x1p-16f);
     for (int64_t side = 0; side < width; side += 16) {
         __mmask16 some = first_of(width - side);
-        __m512 scales = _mm512_loadu_ps(b.scales + side);
+        __m512 scales = _mm512_mul_ps(_mm512_loadu_ps(b.scales + side), _mm512_set1_ps(64.0f));
         for (int64_t r = 0; r < height; r++) {
-            const int64_t at = r * SQUARE + side;
-            __m512 high = _mm512_cvtepi32_ps(_mm512_load_si512(sums[0] + at));
-            __m512 middle = _mm512_cvtepi32_ps(_mm512_load_si512(sums[1] + at));
-            __m512 low = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums[2] + at)), third);
-            __m512 sum = _mm512_add_ps(high, _mm512_fmadd_ps(middle, second, low));
-            __m512 unit = _mm512_mul_ps(scales, _mm512_set1_ps(a.scales[r]));
+            __m512 sum = _mm512_setzero_ps();
+#pragma GCC unroll 4
+            for (int power = POWERS - 1; power >= 0; power--) {
+                __m512 each = _mm512_cvtepi32_ps(_mm512_load_si512(sums[power] + r * SQUARE + side));
+                sum = _mm512_fmadd_ps(each, _mm512_set1_ps(1.0f / (float)(64 << (8 * power))), sum);
+            }
+            sum = _mm512_mul_ps(sum, _mm512_set1_ps(a.scales[r]));
             __m512 from = start ? _mm512_maskz_loadu_ps(some, start + r * start_row + side) : _mm512_setzero_ps();
-            _mm512_mask_storeu_ps(c + r * c_row + side, some, _mm512_fmadd_ps(sum, unit, from));
+            _mm512_mask_storeu_ps(c + r * c_row + side, some, _mm512_fmadd_ps(sum, scales, from));
         }
     }
 }

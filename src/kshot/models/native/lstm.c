@@ -68,7 +68,8 @@ static void run_single(const void *argument, int64_t from, int64_t to) {
 
 static void run_tiles(const void *argument, int64_t from, int64_t to) {
     const work *w = argument;
-    uint8_t *room = aligned_alloc(64, room_for_rows(w->kind, to - from, 4 * w->h));
+    size_t of_hidden = room_for_rows(w->kind, to - from, w->h), of_gates = room_for_rows(w->kind, to - from, 4 * w->h);
+    uint8_t *room = aligned_alloc(64, of_hidden > of_gates ? of_hidden : of_gates);
     if (room == NULL) {
         fail(w, NO_MEMORY);
         return;
@@ -269,7 +270,7 @@ static int run_all(work w, body run, int threads, int matrices) {
 #define WORK .steps = steps, .h = h, .kind = (int)kind, .counts = counts, .places = places
 #define RUN .gates = gates, .cell = cell, .squashed = squashed
 
-int kshot_lstm_forward(
+int64_t kshot_lstm_forward(
     SHAPE, int64_t n_inputs, TEXTS, const float *p, const float *u, float *gates, float *cell, float *squashed,
     float *hidden
 ) {
@@ -284,7 +285,7 @@ int kshot_lstm_forward(
     return run_all(w, forward_rows, threads, 1);
 }
 
-int kshot_lstm_adjoint(
+int64_t kshot_lstm_adjoint(
     SHAPE, TEXTS, const float *u, const float *gates, const float *cell, const float *squashed, const float *of_hidden,
     const float *of_cell, const float *of_gates, float *z_hat, float *c_hat, float *h_hat
 ) {
@@ -294,7 +295,7 @@ int kshot_lstm_adjoint(
     return run_all(w, adjoint_rows, threads, 1);
 }
 
-int kshot_lstm_tangent(
+int64_t kshot_lstm_tangent(
     SHAPE, TEXTS, const float *u, const float *v, const float *q, const float *gates, const float *cell,
     const float *squashed, const float *hidden, float *z_star, float *c_star, float *h_star
 ) {
@@ -304,7 +305,7 @@ int kshot_lstm_tangent(
     return run_all(w, tangent_rows, threads, 2);
 }
 
-int kshot_lstm_second(
+int64_t kshot_lstm_second(
     SHAPE, TEXTS, const float *v, const float *gates, const float *cell, const float *squashed, const float *z_star,
     const float *c_star, const float *z_hat, const float *c_hat, const float *h_hat, float *of_gates, float *of_cell,
     float *of_hidden

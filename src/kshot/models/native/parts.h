@@ -30,30 +30,23 @@ static inline void *run_part(void *argument) {
     return NULL;
 }
 
-/* The threads of OpenMP that PyTorch has, which wait for work; to start others takes as long as a small product. */
-typedef struct {
-    void (*parallel)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
-    int (*number)(void), (*threads)(void);
-} openmp;
-
-static inline openmp find_openmp(void) {
-    openmp found;
-    *(void **)&found.parallel = dlsym(RTLD_DEFAULT, "GOMP_parallel");
-    *(void **)&found.number = dlsym(RTLD_DEFAULT, "omp_get_thread_num");
-    *(void **)&found.threads = dlsym(RTLD_DEFAULT, "omp_get_num_threads");
-    if (found.number == NULL || found.threads == NULL) found.parallel = NULL;
-    return found;
-}
-
 typedef struct {
     part *parts;
-    int n;
-    openmp by;
+    int n, next; /* the part that is begun next */
 } team;
 
 static inline void run_share(void *argument) {
-    const team *all = argument;
-    for (int each = all->by.number(); each < all->n; each += all->by.threads()) run_part(&all->parts[each]);
+    team *all = argument;
+    for (int each; (each = __atomic_fetch_add(&all->next, 1, __ATOMIC_RELAXED)) < all->n;) run_part(&all->parts[each]);
+}
+
+/* What gives work to the threads of OpenMP that PyTorch has; to start others takes as long as a small product. */
+typedef void (*openmp)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+
+static inline openmp find_openmp(void) {
+    openmp found;
+    *(void **)&found = dlsym(RTLD_DEFAULT, "GOMP_parallel");
+    return found;
 }
 
 static inline void run_by_threads(part *parts, int n) {
@@ -71,10 +64,10 @@ static inline void run_by_threads(part *parts, int n) {
 static inline void in_parts(const void *work, part_body run, const int64_t *ends, int threads) {
     part parts[MOST_THREADS];
     for (int each = 0; each < threads; each++) parts[each] = (part){work, run, each ? ends[each - 1] : 0, ends[each]};
-    team all = {parts, threads, {0}};
-    if (threads > 1) all.by = find_openmp();
+    team all = {parts, threads, 0};
+    openmp parallel = threads > 1 ? find_openmp() : NULL;
     if (threads == 1) run_part(parts);
-    else if (all.by.parallel != NULL) all.by.parallel(run_share, &all, (unsigned)threads, 0);
+    else if (parallel != NULL) parallel(run_share, &all, (unsigned)threads, 0);
     else run_by_threads(parts, threads);
 }
 

@@ -24,7 +24,7 @@ static inline void lay_out_columns(int kind, int64_t n, int64_t k, matrix b, int
 
 /* Rows that are laid out at a time, and the bytes that they need. */
 static inline int64_t rows_of_group(int kind, int64_t m, int64_t k) {
-    int64_t most = ROOM / tiles_size(kind, SQUARE, k) * SQUARE;
+    int64_t most = ROOM / (tiles_size(kind, SQUARE, k) + 1) * SQUARE;
     return least_of(m, most < SQUARE ? SQUARE : most);
 }
 

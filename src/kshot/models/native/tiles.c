@@ -7,7 +7,7 @@
 #include "products.h"
 
 /* Which kinds of tiles there are here: the largest, of which those below are too, or 0. */
-int kshot_tiles_kind(int threads) {
+int64_t kshot_tiles_kind(int threads) {
     (void)threads;
     if (HAS_UNITS) return may_use_units() ? DIGITS : NO_TILES;
     return HAS_HALVES ? HALVES : NO_TILES;
@@ -56,17 +56,18 @@ static void lay_out_all(const work *w, int threads) {
     evenly(w, lay_out_squares, up_to(w->n, SQUARE) / SQUARE, LEAST, threads);
 }
 
-/* Lays out b, (n, k). */
-void kshot_tiles_lay_out(
+/* Lays out b, (n, k). Returns 0. */
+int64_t kshot_tiles_lay_out(
     int64_t kind, int64_t n, int64_t k, int64_t row, int64_t columns, int threads, const float *b, uint8_t *to
 ) {
     work w = {.kind = (int)kind, .n = n, .k = k, .b = {b, row, (int)columns}, .laid_out_b = to};
     lay_out_all(&w, threads);
+    return 0;
 }
 
 /* c (m, n) = a b' + bias: a (m, k); b (n, k), or what it is laid out as; bias (n,) or NULL. Returns 1 if there is no
    memory, else 0. */
-int kshot_tiles_multiply(
+int64_t kshot_tiles_multiply(
     int64_t kind, int64_t m, int64_t k, int64_t n, int64_t a_row, int64_t a_columns, int64_t b_row, int64_t b_columns,
     int threads, const float *a, const float *b, uint8_t *laid_out_b, const float *bias, float *c
 ) {

@@ -136,7 +136,7 @@ static inline int64_t scales_size(int kind, int64_t n, int64_t k) {
 }
 
 static inline size_t laid_out_size(int kind, int64_t n, int64_t k) {
-    return (size_t)up_to(tiles_size(kind, n, k) + scales_size(kind, n, k), 64);
+    return (size_t)up_to(tiles_size(kind, n, k) + scales_size(kind, n, k) + 1, 64);
 }
 
 /* The part of a matrix that begins with an element and, a multiple of 16, a vector. */

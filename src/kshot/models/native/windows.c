@@ -135,7 +135,7 @@ static void rows_of(const void *argument, int64_t from, int64_t to) {
         visit(w, add_to_row, text, text + 1, 0, w->n_widths * w->m, from, to);
 }
 
-/* -- what is called; `to` is zero before -- */
+/* -- what is called; `to` is zero before; returns 0 -- */
 
 #define SHAPE                                                                                              \
     int64_t n, int64_t length, int64_t m, int64_t n_widths, int64_t d, int threads, const int64_t *widths, \
@@ -144,22 +144,26 @@ static void rows_of(const void *argument, int64_t from, int64_t to) {
     .n = n, .length = length, .m = m, .n_widths = n_widths, .d = d, .widths = widths, .tokens = tokens, \
     .winners = winners
 
-void kshot_windows_maxima(SHAPE, const float *y, float *to) {
+int64_t kshot_windows_maxima(SHAPE, const float *y, float *to) {
     work w = {WORK, .y = y, .to = to};
     evenly(&w, maxima_of, n, 1, threads);
+    return 0;
 }
 
-void kshot_windows_values(SHAPE, const float *w_, const float *e, float *to) {
+int64_t kshot_windows_values(SHAPE, const float *w_, const float *e, float *to) {
     work w = {WORK, .w = w_, .e = e, .to = to};
     evenly(&w, values_of, n_widths * m, 8, threads);
+    return 0;
 }
 
-void kshot_windows_columns(SHAPE, const float *g, const float *e, float *to) {
+int64_t kshot_windows_columns(SHAPE, const float *g, const float *e, float *to) {
     work w = {WORK, .g = g, .e = e, .to = to};
     evenly(&w, columns_of, n_widths * m, 8, threads);
+    return 0;
 }
 
-void kshot_windows_rows(SHAPE, const float *g, const float *w_, float *to) {
+int64_t kshot_windows_rows(SHAPE, const float *g, const float *w_, float *to) {
     work w = {WORK, .g = g, .w = w_, .to = to};
     evenly(&w, rows_of, d, 64, threads);
+    return 0;
 }
