@@ -27,10 +27,10 @@ TITLES: dict[Name, str] = {
     "default": "PyTorch's default library",
 }
 
-_WORTH_IT = 1.3  # how much faster than the default another has to be, so that chance does not decide
+_WORTH_IT = 1.2  # how much faster than the default another has to be, so that chance does not decide
 _LEAST_WORK = 500_000  # multiplications below which a call costs more than the product
 _LEAST_SIDE = 30  # half the harmonic mean of n and m, below which tiles take longer to lay out than to multiply
-_MEASURED = (256, 256, 512)  # n, k, m
+_MEASURED = (512, 512, 512)  # n, k, m
 
 
 def available() -> list[Name]:
@@ -111,7 +111,7 @@ def _seconds() -> dict[Name, float]:
     found: dict[Name, float] = {name: float("inf") for name in available()}
     with torch.no_grad(), torch.autocast("cpu", enabled=False):  # whatever is going on around the first product
         x, weight = torch.ones(n, k), torch.ones(m, k)
-        for _ in range(20):
+        for _ in range(8):
             for name in found:
                 begin = perf_counter()
                 product(name)(x, weight, None)
