@@ -9,9 +9,9 @@ from kshot.models import libraries, tiles
 from kshot.models.native import library
 
 Kernels = Literal["auto", "fast", "plain"]
-"""How encoders work: with derivatives written out (in C where there is a compiler) and the library that was measured to
-be the fastest, with them and the library that is expected to be, or as anyone would write them, by autograd and the
-default library."""
+"""How encoders work: with derivatives written out (in C where there is a compiler) and the fastest library, by what the
+processor has and a measurement; with them and the one that is expected to be, without a measurement; or as anyone would
+write them, by autograd and the default library."""
 
 CHOICE: ContextVar[Kernels] = ContextVar("kernels", default="auto")
 
@@ -72,7 +72,6 @@ def _library_for(choice: Kernels) -> libraries.Name:
 def _reason(choice: Kernels, chosen: libraries.Name) -> str:
     if choice == "fast":
         return "as told"
-    if chosen != "default":
-        return f"{libraries.advantage(chosen):.1f} times as fast as the default here"
-    others = (f"{libraries.TITLES[each]} {libraries.advantage(each):.1f} times" for each in libraries.available()[:-1])
-    return f"nothing is much faster here ({', '.join(others)} as fast)"
+    if chosen == "tiles":
+        return "there is one"
+    return f"oneDNN is {libraries.advantage():.1f} times as fast as the default here"
