@@ -54,7 +54,7 @@ class TrainingSettings(Settings):
         clip: The norm to which the gradient is clipped; 0 for never.
         trains: Which tensors of the encoder learn: all, none, layers, norm, lora, top:N.
         precision: Of the matrix products in training.
-        kernels: How encoders multiply and differentiate: `auto`, `fast` or `plain` (`kshot.models.products`).
+        kernels: How encoders multiply and differentiate: `auto`, `fast` or `plain` (`kshot.models.kernels`).
         augment: Names of augmentations applied to the support (`kshot.data.augment`).
         token_cutoff: The share of the tokens, first and last aside, that each text loses (Shen et al. 2020,
             arXiv:2009.13818).
