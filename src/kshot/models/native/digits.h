@@ -8,8 +8,8 @@
 
    of which all but d3 d3' is added up, each power exactly (Ozaki et al. 2012, Error-free transformations of matrix
    multiplication; by such units Ootomo, Ozaki & Yokota 2024, DGEMM on integer matrix multiplication unit). The error is
-   that of numbers with 24 bits below the largest of their vector: where few elements are much larger than the rest,
-   float32 has more digits of the rest. A vector that holds what is infinite or not a number has products that are not
+   that of numbers with 24 bits below the largest of their vector, some 2^-24 of the norms of the two vectors: where few
+   elements are much larger than the rest, float32 has more digits of the rest. A vector that holds what is infinite or not a number has products that are not
    numbers; one whose elements are all below 2^-103 has fewer digits. */
 
 #ifndef KSHOT_DIGITS_H
@@ -117,8 +117,7 @@ static inline __attribute__((always_inline)) void lay_out_digits_as(
     const int columns, const int as_columns, int64_t n, int64_t k, matrix of, laid to
 ) {
     int64_t n_tiles = (k + 63) / 64;
-    for (int64_t first = 0; first < n;
-         first += STRIP) { /* what lies together is read together, and stays in the cache */
+    for (int64_t first = 0; first < n; first += STRIP) { /* what is read for the scales stays in the cache */
         int32_t largest[STRIP];
         float per_one[STRIP];
         int64_t n_blocks = least_of(STRIP, up_to(n - first, SQUARE)) / TILE;

@@ -1,5 +1,5 @@
 /* Products of matrices of float32 by the units of a processor that multiply tiles of 16 x 64 bytes by tiles of 64 x 16:
-   of numbers of bfloat16 (`halves.h`), or of the digits of numbers (`digits.h`), which is as exact as float32.
+   of numbers of bfloat16 (`halves.h`), or of the digits of numbers of float32 (`digits.h`).
 
    What is multiplied is laid out in tiles first. A tile holds 16 vectors, rows of the first matrix or columns of the
    second, and 32 or 64 of their elements; in a tile of rows each vector is a row, in a tile of columns a column whose
