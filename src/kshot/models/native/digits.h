@@ -9,8 +9,8 @@
    of which all but d3 d3' is added up, each power exactly (Ozaki et al. 2012, Error-free transformations of matrix
    multiplication; by such units Ootomo, Ozaki & Yokota 2024, DGEMM on integer matrix multiplication unit). The error is
    that of numbers with 24 bits below the largest of their vector, some 2^-24 of the norms of the two vectors: where few
-   elements are much larger than the rest, float32 has more digits of the rest. A vector that holds what is infinite or not a number has products that are not
-   numbers; one whose elements are all below 2^-103 has fewer digits. */
+   elements are much larger than the rest, float32 has more digits of the rest. A vector that holds what is infinite or
+   not a number has products that are not numbers; one whose elements are all below 2^-103 has fewer digits. */
 
 #ifndef KSHOT_DIGITS_H
 #define KSHOT_DIGITS_H
