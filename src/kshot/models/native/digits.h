@@ -3,8 +3,8 @@
    The elements of a vector, 256 at a time, are rounded to whole numbers of steps, 2^23 of which are the largest, and
    these written in three digits between -128 and 127 to the base 256, x = s (d1 256^2 + d2 256 + d3). So
 
-       a b = s s' (d1 d1' 256^4 + (d1 d2' + d2 d1') 256^3 + (d1 d3' + d2 d2' + d3 d1') 256^2 + (d2 d3' + d3 d2') 256 +
-   d3 d3')
+       a b = s s' (d1 d1' 256^4 + (d1 d2' + d2 d1') 256^3 + (d1 d3' + d2 d2' + d3 d1') 256^2
+                   + (d2 d3' + d3 d2') 256 + d3 d3')
 
    of which all but d3 d3' is added up, each power exactly (Ozaki et al. 2012, Error-free transformations of matrix
    multiplication; by such units Ootomo, Ozaki & Yokota 2024, DGEMM on integer matrix multiplication unit). The error is
