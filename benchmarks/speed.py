@@ -71,7 +71,7 @@ EXACT = 1e-4
 STATM = Path("/proc/self/statm")
 USUAL = (
     *(f"{encoder}/{order}/4/1" for encoder in ENCODERS for order in ORDERS),
-    *(f"{encoder}/second/{size}" for encoder in ("cnn", "lstm") for size in ("16/1", "4/5")),
+    *(f"{encoder}/second/{size}" for encoder in ("cnn", "lstm") for size in ("16/1", "4/5", "16/5")),
 )
 
 
