@@ -141,7 +141,7 @@ def gigaflop(encoder: Encoder, lengths: NDArray[np.int64]) -> float:
 
 
 def product_rate(precision: torch.dtype, seconds: float = 0.3) -> float:
-    """GFLOP/s of the faster product of (1024, 384) and (384, 1536) that there is: PyTorch's own and oneDNN's."""
+    """GFLOP/s of the faster product of (1024, 384) and (384, 1536) that there is: PyTorch's own and kshot's."""
     x, layer = torch.randn(1_024, 384).to(precision), Linear(384, 1_536)
     weight = layer.weight.detach().to(precision)
     found = []

@@ -14,7 +14,7 @@ Every system runs in a process of its own. First each gives its gradient, which 
 in float64 (the run stops if one that is not in reduced precision differs by more than 1e-4 of its length); then they
 take turns, one meta-step each, so that they share whatever else the machine does. GFLOP are those of the matrix
 products that the mathematics needs; the peak is the best product
-of two 1024 x 1024 matrices in float32 that PyTorch can be brought to. Cases are added to the JSON file, in which other
+of two 1024 x 1024 matrices in float32, PyTorch's or kshot's. Cases are added to the JSON file, in which other
 cases stay; with matplotlib there is a picture of all of them.
 """
 

@@ -80,8 +80,8 @@ def compiles(name: Name) -> bool:
 @cache
 def has_onednn() -> bool:
     """Whether this build of PyTorch has oneDNN's product for CPUs."""
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return bool(available) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    is_built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(is_built) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def has_tiles() -> bool:

@@ -105,7 +105,7 @@ def call(name: str, *arguments: int | Tensor | None, threads: int) -> int:
     assert functions is not None
     numbers = [c_int64(each) for each in arguments if isinstance(each, int)]
     pointers = [c_void_p(None if each is None else each.data_ptr()) for each in arguments if not isinstance(each, int)]
-    function = functions[name]
+    function = getattr(functions, name)  # which is looked up once
     function.restype = c_int64
     returned: int = function(*numbers, c_int(threads), *pointers)
     return returned

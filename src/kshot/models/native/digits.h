@@ -113,7 +113,8 @@ static inline void find_largest(int64_t count, int64_t k, matrix of, int32_t lar
     }
 }
 
-static inline __attribute__((always_inline)) void lay_out_digits_as(
+/* n vectors of k elements, filled up with zeros. */
+static inline __attribute__((always_inline)) void lay_out_digits(
     const int columns, const int as_columns, int64_t n, int64_t k, matrix of, laid to
 ) {
     int64_t n_tiles = (k + 63) / 64;
@@ -136,40 +137,23 @@ static inline __attribute__((always_inline)) void lay_out_digits_as(
     }
 }
 
-/* n vectors of k elements, filled up with zeros. */
-static inline void lay_out_digits(int as_columns, int64_t n, int64_t k, matrix of, laid to) {
-    if (of.columns && as_columns) lay_out_digits_as(1, 1, n, k, of, to);
-    else if (of.columns) lay_out_digits_as(1, 0, n, k, of, to);
-    else if (as_columns) lay_out_digits_as(0, 1, n, k, of, to);
-    else lay_out_digits_as(0, 0, n, k, of, to);
-}
-
 /* The sums of a power: products of the digits p, the highest being 0, of a by the digits `power` - p of b. */
 static inline __attribute__((always_inline)) void add_digits(
     const int two, const int power, int64_t n, laid a, laid b, int32_t *sums
 ) {
     WRITTEN(a.tiles);
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    zero_square();
     for (int64_t each = 0; each < n; each++)
 #pragma GCC unroll 3
         for (int p = power > 2 ? power - 2 : 0; p <= power && p <= 2; p++) {
             const uint8_t *rows = a.tiles + (each * 3 + p) * AREA, *columns = b.tiles + (each * 3 + power - p) * AREA;
-            _tile_loadd(4, rows, 64);
-            if (two) _tile_loadd(5, rows + a.next, 64);
-            _tile_loadd(6, columns, 64);
-            _tile_loadd(7, columns + b.next, 64);
+            load_factors(two, rows, a.next, columns, b.next);
             _tile_dpbssd(0, 4, 6);
             _tile_dpbssd(1, 4, 7);
             if (two) _tile_dpbssd(2, 5, 6);
             if (two) _tile_dpbssd(3, 5, 7);
         }
-    _tile_stored(0, sums, 128);
-    _tile_stored(1, sums + 16, 128);
-    if (two) _tile_stored(2, sums + 16 * 32, 128);
-    if (two) _tile_stored(3, sums + 16 * 32 + 16, 128);
+    store_square(two, sums, SQUARE);
 }
 
 static inline __attribute__((always_inline)) void digits_square(
@@ -207,8 +191,8 @@ static inline __attribute__((always_inline)) void multiply_digits(
     }
 }
 #else
-static inline void lay_out_digits(int as_columns, int64_t n, int64_t k, matrix of, laid to) {
-    (void)as_columns, (void)n, (void)k, (void)of, (void)to;
+static inline void lay_out_digits(int columns, int as_columns, int64_t n, int64_t k, matrix of, laid to) {
+    (void)columns, (void)as_columns, (void)n, (void)k, (void)of, (void)to;
 }
 
 static inline __attribute__((always_inline)) void multiply_digits(

@@ -32,7 +32,8 @@ static inline __attribute__((always_inline)) void lay_out_halves_tile(
     for (int i = 0; i < TILE; i++) _mm512_store_si512(to + i * 64, tile[i]);
 }
 
-static inline __attribute__((always_inline)) void lay_out_halves_as(
+/* n vectors of k elements, filled up with zeros. */
+static inline __attribute__((always_inline)) void lay_out_halves(
     const int columns, const int as_columns, int64_t n, int64_t k, matrix of, laid to
 ) {
     int64_t n_tiles = (k + 31) / 32, n_blocks = up_to(n, SQUARE) / TILE;
@@ -43,17 +44,9 @@ static inline __attribute__((always_inline)) void lay_out_halves_as(
         lay_out_halves_tile(columns, as_columns, n - block * TILE, k - each * 32, own.x, own.row, tile);
     }
 }
-
-/* n vectors of k elements, filled up with zeros. */
-static inline void lay_out_halves(int as_columns, int64_t n, int64_t k, matrix of, laid to) {
-    if (of.columns && as_columns) lay_out_halves_as(1, 1, n, k, of, to);
-    else if (of.columns) lay_out_halves_as(1, 0, n, k, of, to);
-    else if (as_columns) lay_out_halves_as(0, 1, n, k, of, to);
-    else lay_out_halves_as(0, 0, n, k, of, to);
-}
 #else
-static inline void lay_out_halves(int as_columns, int64_t n, int64_t k, matrix of, laid to) {
-    (void)as_columns, (void)n, (void)k, (void)of, (void)to;
+static inline void lay_out_halves(int columns, int as_columns, int64_t n, int64_t k, matrix of, laid to) {
+    (void)columns, (void)as_columns, (void)n, (void)k, (void)of, (void)to;
 }
 #endif
 
@@ -70,26 +63,17 @@ static inline __attribute__((always_inline)) void halves_square(
         if (two) _tile_loadd(2, start + 16 * start_row, start_row * 4);
         if (two) _tile_loadd(3, start + 16 * start_row + 16, start_row * 4);
     } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
+        zero_square();
     }
     for (int64_t each = 0; each < n; each++) {
         const uint8_t *rows = a.tiles + each * AREA, *columns = b.tiles + each * AREA;
-        _tile_loadd(4, rows, 64);
-        if (two) _tile_loadd(5, rows + a.next, 64);
-        _tile_loadd(6, columns, 64);
-        _tile_loadd(7, columns + b.next, 64);
+        load_factors(two, rows, a.next, columns, b.next);
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 4, 7);
         if (two) _tile_dpbf16ps(2, 5, 6);
         if (two) _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, out, out_row * 4);
-    _tile_stored(1, out + 16, out_row * 4);
-    if (two) _tile_stored(2, out + 16 * out_row, out_row * 4);
-    if (two) _tile_stored(3, out + 16 * out_row + 16, out_row * 4);
+    store_square(two, (int32_t *)out, out_row);
 }
 #elif HAS_HALVES
 static inline __attribute__((always_inline)) void halves_square(

@@ -8,10 +8,18 @@
 #include "panels.h"
 #include "tiles.h"
 
-/* A part of a matrix, as rows of the first factor or columns of the second. */
+/* A part of a matrix, as rows of the first factor or columns of the second; each way is compiled apart. */
 static void lay_out_part(int kind, int as_columns, int64_t n, int64_t k, matrix of, laid to) {
-    if (kind == DIGITS) lay_out_digits(as_columns, n, k, of, to);
-    else lay_out_halves(as_columns, n, k, of, to);
+#define CASE(columns_, as_columns_)                                              \
+    if (of.columns == (columns_) && as_columns == (as_columns_)) {               \
+        if (kind == DIGITS) lay_out_digits(columns_, as_columns_, n, k, of, to); \
+        else lay_out_halves(columns_, as_columns_, n, k, of, to);                \
+    }
+    CASE(0, 0)
+    CASE(0, 1)
+    CASE(1, 0)
+    CASE(1, 1)
+#undef CASE
 }
 
 /* The columns `from` to `to`, a multiple of 32, of b (n, k), which is a matrix of n vectors. */
@@ -66,7 +74,7 @@ static inline void multiply_tiles(
         }
         for (int64_t j = from; j < least_of(to, n); j += SQUARE)
             for (int64_t element = 0; element < k; element += CHUNK) {
-                int64_t n_tiles = up_to(least_of(CHUNK, k - element), depth_of(kind)) / depth_of(kind);
+                int64_t n_tiles = tiles_along(kind, least_of(CHUNK, k - element));
                 laid own = laid_part(kind, room, rows, k, 0, element);
                 laid columns = laid_part(kind, laid_out_b, n, k, j, element);
                 int64_t width = least_of(SQUARE, least_of(to, n) - j);

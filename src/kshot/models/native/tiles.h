@@ -27,8 +27,8 @@ enum { NO_TILES = 0, HALVES = 1, DIGITS = 3 };
 static inline int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 static inline int64_t least_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Elements of a vector in a tile, and tiles for them. */
-static inline int64_t depth_of(int kind) { return kind == DIGITS ? 64 : 32; }
+/* The tiles, one for each part, that k elements take. */
+static inline int64_t tiles_along(int kind, int64_t k) { return kind == DIGITS ? (k + 63) / 64 : (k + 31) / 32; }
 static inline int64_t parts_of_tile(int kind) { return kind == DIGITS ? 3 : 1; }
 
 /* What has been written lies in memory now. GCC is not told what the instructions of tiles read there, and could leave
@@ -120,6 +120,32 @@ static inline void begin_tiles(void) {
 }
 
 static inline void end_tiles(void) { _tile_release(); }
+
+/* A square of the result is held in the tiles 0 to 3, in the first two if it has no more than 16 rows; what is
+   multiplied in 4 and 5, rows, and 6 and 7, columns. The other 16 vectors lie `next` bytes behind. */
+static inline void zero_square(void) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+static inline __attribute__((always_inline)) void load_factors(
+    const int two, const uint8_t *rows, int64_t rows_next, const uint8_t *columns, int64_t columns_next
+) {
+    _tile_loadd(4, rows, 64);
+    if (two) _tile_loadd(5, rows + rows_next, 64);
+    _tile_loadd(6, columns, 64);
+    _tile_loadd(7, columns + columns_next, 64);
+}
+
+/* To rows of numbers of 32 bits that are `row` numbers apart. */
+static inline __attribute__((always_inline)) void store_square(const int two, int32_t *out, int64_t row) {
+    _tile_stored(0, out, row * 4);
+    _tile_stored(1, out + 16, row * 4);
+    if (two) _tile_stored(2, out + 16 * row, row * 4);
+    if (two) _tile_stored(3, out + 16 * row + 16, row * 4);
+}
 #else
 static inline int may_use_units(void) { return 0; }
 static inline void begin_tiles(void) {}
@@ -128,7 +154,7 @@ static inline void end_tiles(void) {}
 
 /* Bytes of n vectors of k elements in tiles: of a part of a matrix, or of all of it. */
 static inline int64_t tiles_size(int kind, int64_t n, int64_t k) {
-    return up_to(n, SQUARE) / TILE * (up_to(k, depth_of(kind)) / depth_of(kind)) * parts_of_tile(kind) * AREA;
+    return up_to(n, SQUARE) / TILE * tiles_along(kind, k) * parts_of_tile(kind) * AREA;
 }
 
 static inline int64_t scales_size(int kind, int64_t n, int64_t k) {
