@@ -44,7 +44,7 @@ from torch import Tensor
 
 from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner, Pair
-from kshot.meta.step import meta_step
+from kshot.meta.step import MetaStep
 from kshot.models.build import build_encoder
 from kshot.models.products import kernels, multiplier
 from kshot.models.scratch import CNNSettings, LSTMSettings, TransformerSettings
@@ -61,13 +61,18 @@ ENCODERS: dict[str, Any] = {
     "transformer": TransformerSettings(embedding_dim=384, model_dim=384, n_layers=6, n_heads=6, **_SHARED),
 }
 ORDERS = {"second": 2, "first": 1, "anil": 0}
-KSHOT = {  # what differs from the usual way of a learner
+KSHOT: dict[str, dict[str, Any]] = {  # what differs from the usual way of a learner
     "kshot": {},
     "kshot, bfloat16": {"precision": torch.bfloat16},
     "kshot, plain kernels": {"kernels": "plain"},
+    "kshot, loop": {"tasks": "loop"},
+    "kshot, vmap": {"tasks": "vmap"},
+    "kshot, compiled": {"tasks": "compiled"},
 }
 SYSTEMS = (*KSHOT, *peers.LOOPS)
 EXACT = 1e-4
+AHEAD = 10_000  # updates of a training of which a meta-step is one: on a GPU kshot measures whether compiling pays
+LOG = logging.getLogger("speed")
 STATM = Path("/proc/self/statm")
 USUAL = (
     *(f"{encoder}/{order}/4/1" for encoder in ENCODERS for order in ORDERS),
@@ -189,13 +194,15 @@ def prepare(case: Case, system: str, device: str) -> tuple[Callable[[], None], C
     if system in KSHOT:
         keep_freed_memory()  # as `kshot train` does
         learner.to(device)
-        for name, value in KSHOT[system].items():
+        changed = dict(KSHOT[system])
+        take = MetaStep(learner, changed.pop("tasks", "auto"), ahead=AHEAD, say=LOG.info)
+        for name, value in changed.items():
             setattr(learner, name, value)
         pairs = pairs_of(case)
 
         def step() -> None:
             learner.zero_grad()
-            meta_step(learner, pairs)
+            take(pairs)
 
         return step, lambda: joined({name: gradient_of(tensor) for name, tensor in learner.named_parameters()})
     model, names = plain_model(case, learner)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from contract import ENCODERS, META_TRAINED, encoder, learner
 from kshot.meta.learner import Learner
-from kshot.meta.step import meta_step
+from kshot.meta.step import MetaStep
 from kshot.models.build import build_encoder
 from kshot.models.scratch import CNNSettings, LSTMSettings, TransformerSettings
 from toy import corpus, episode, pair
@@ -31,7 +31,7 @@ def gradients(made: Learner) -> dict[str, Tensor]:
 def test_gradient_is_that_of_the_plain_path(algorithm: str, kind: str, tiny_bert: Path) -> None:
     made = learner(algorithm, encoder(kind, tiny_bert).double()).double().train()
     episodes = [pair(made, episode(shots=shots, seed=seed)) for seed, shots in enumerate([(2, 1, 2), (1, 2)])]
-    loss = meta_step(made, episodes, progress=0.2)
+    loss = MetaStep(made)(episodes, progress=0.2)
     ours = gradients(made)
     made.zero_grad()
     made.kernels = "plain"
@@ -51,7 +51,7 @@ def test_float32_is_as_exact_as_the_plain_path(algorithm: str, kind: str) -> Non
     for choice, dtype in (("fast", torch.float32), ("plain", torch.float64)):
         made = learner(algorithm, build_encoder(LARGE[kind], corpus(), seed=0)).to(dtype).train()
         made.kernels = choice  # type: ignore[assignment]
-        meta_step(made, [pair(made, episode(shots=(5, 5, 5), query=5, seed=seed)) for seed in range(2)])
+        MetaStep(made)([pair(made, episode(shots=(5, 5, 5), query=5, seed=seed)) for seed in range(2)])
         found[choice] = torch.cat([gradient.double().flatten() for gradient in gradients(made).values()])
     assert (found["fast"] - found["plain"]).norm() < 1e-4 * found["plain"].norm()
 
@@ -59,9 +59,9 @@ def test_float32_is_as_exact_as_the_plain_path(algorithm: str, kind: str) -> Non
 def test_gradients_add_up() -> None:
     made = learner("maml", build_encoder(LARGE["cnn"], corpus(), seed=0)).train()
     episodes = [pair(made, episode(seed=seed)) for seed in range(2)]
-    meta_step(made, episodes)
+    MetaStep(made)(episodes)
     once = gradients(made)
-    meta_step(made, episodes)
+    MetaStep(made)(episodes)
     for name, twice in gradients(made).items():
         torch.testing.assert_close(twice, 2 * once[name])
 
@@ -69,6 +69,6 @@ def test_gradients_add_up() -> None:
 def test_a_table_that_does_not_learn_has_no_gradient() -> None:
     made = learner("maml", build_encoder(LARGE["lstm"], corpus(), seed=0)).train()
     made.encoder.embedding.weight.requires_grad_(False)  # as training.trains may have it
-    meta_step(made, [pair(made, episode())])
+    MetaStep(made)([pair(made, episode())])
     assert made.encoder.embedding.weight.grad is None
     assert made.encoder.recurrences[0].weight.grad.abs().sum() > 0

@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -72,6 +72,18 @@ def drawing(seed: int) -> Iterator[None]:
 def gather(batch: Batch, known: Mapping[bytes, Tensor]) -> Tensor:
     """The vectors of a batch from among known ones, (n_vectors, dim)."""
     return torch.cat([known[key] for key in vector_keys(batch.texts, batch.words, batch.given)])
+
+
+def weighted_cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """The mean cross-entropy of items, each as often as its weight says: (n, n_labels), (n,), (n,) -> a scalar.
+
+    The label -1 stands for none, and does not count.
+    """
+    each = F.cross_entropy(
+        scores.float() if scores.dtype == torch.bfloat16 else scores, labels, reduction="none", ignore_index=-1
+    )
+    counted = weights * (labels >= 0)
+    return (each * counted).sum() / counted.sum().clamp_min(1e-12)
 
 
 @dataclass(frozen=True)
@@ -243,15 +255,23 @@ class Learner(nn.Module):
         Returns:
             The mean loss over the episodes, a scalar.
         """
-        # On a CPU the plain form of attention is the faster one, too, where it is differentiated.
-        on_cpu = next(self.parameters()).device.type == "cpu"
-        with twice_differentiable() if self.second_order or on_cpu else nullcontext():
+        with self.attending():
             if not self.shares_weights:
                 losses = [self._outer_loss(support, query, None, None, progress, rows) for support, query in episodes]
             else:
-                vectors = iter(self._shared_vectors([batch for pair in episodes for batch in pair]))
+                vectors = iter(self.shared_vectors([batch for pair in episodes for batch in pair]))
                 losses = [self._outer_loss(s, q, next(vectors), next(vectors), progress, rows) for s, q in episodes]
             return torch.stack(losses).mean()
+
+    def attending(self) -> AbstractContextManager[None]:
+        """A context in which attention takes the form that training is to differentiate."""
+        # On a CPU the plain form is the faster one, too, where it is differentiated.
+        return twice_differentiable() if self.second_order or self.device.type == "cpu" else nullcontext()
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
 
     def rows_of(self, episodes: Sequence[Pair]) -> Rows | None:
         """A copy of the rows of the token table that episodes use, to be differentiated with respect to.
@@ -280,7 +300,7 @@ class Learner(nn.Module):
         """Whether in training the encoder's weights are the same for all tasks, which are then encoded together."""
         return not self.moves or self.inner.settings.steps == 0
 
-    def _shared_vectors(self, batches: Sequence[Batch]) -> list[Tensor]:
+    def shared_vectors(self, batches: Sequence[Batch]) -> list[Tensor]:
         """Encodes the distinct texts of all batches in one go and deals the vectors out."""
         together, places = join(batches)
         vectors = self.vectors(together)
@@ -471,12 +491,7 @@ class Learner(nn.Module):
         losses = []
         for name, scores in self.logits(state, batch, vectors).items():
             group = batch.groups[name]
-            y, weights = group.labels.to(scores.device), group.weights.to(scores)
-            each = F.cross_entropy(
-                scores.float() if scores.dtype == torch.bfloat16 else scores, y, reduction="none", ignore_index=-1
-            )
-            counted = weights * (y >= 0)
-            losses.append((each * counted).sum() / counted.sum().clamp_min(1e-12))
+            losses.append(weighted_cross_entropy(scores, group.labels.to(scores.device), group.weights.to(scores)))
         return torch.stack(losses).sum()
 
     def _head(self, group: str) -> Head:

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kshot.errors import KshotError
+from kshot.models.dropout import Dropout
 from kshot.models.encoder import Encoder
 from kshot.models.products import Linear
 from kshot.models.scratch import LSTM, LSTMSettings, Transformer, TransformerSettings
@@ -145,6 +146,7 @@ class EncoderDecoder(Seq2Seq):
 
     settings: EncoderDecoderSettings
     foreign = False
+    draws_apart = True
     token_table = "source.embedding.weight"
     call_overhead = 600  # narrow layers, and many
     tokens_per_call = 4_096
@@ -199,7 +201,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.position = nn.Embedding(settings.max_length, dim)
         nn.init.normal_(self.position.weight, std=0.02)
-        self.dropout = nn.Dropout(settings.source.dropout)
+        self.dropout = Dropout(settings.source.dropout)
         self.layers = nn.ModuleList(
             DecoderLayer(dim, settings.n_heads, settings.source.dropout) for _ in range(settings.n_layers)
         )
@@ -264,7 +266,7 @@ class DecoderLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(dim)
         self.widen = Linear(dim, 4 * dim)
         self.narrow = Linear(4 * dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def given(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the given texts' states: (n, L_given, d) -> two of (n, n_heads, L_given, d / n_heads)."""

@@ -30,6 +30,8 @@ class Encoder(nn.Module, ABC):
         settings: What rebuilds it, weights aside.
         token_table: The name of the parameter that holds a row for each token.
         foreign: Whether its layers are another library's.
+        draws_apart: Whether whatever it drops out can be drawn for each task apart (`kshot.models.dropout`).
+        vectorises: Whether `torch.func.vmap` can run it, each task with weights of its own.
         tokens_per_call: How many tokens go through it at once on a CPU; what stays in the caches is fastest.
         call_overhead: What one more call costs, in tokens.
     """
@@ -39,6 +41,8 @@ class Encoder(nn.Module, ABC):
     settings: Settings
     token_table: str
     foreign: bool = True
+    draws_apart: bool = False
+    vectorises: bool = False
     tokens_per_call: int = 1_024
     call_overhead: int = CALL_OVERHEAD
 
@@ -203,7 +207,7 @@ def _encode(
     network: nn.Module = twin(encoder) if weights else encoder
     own = dict(weights or {})
     if words is None:
-        network = _Pooled(network)
+        network = Pooled(network)
         own = {f"encoder.{name}": tensor for name, tensor in own.items()}
     many = int(lengths.sum()) >= _TOKENS_TO_PACK
     # In bfloat16 on a CPU the fused attention takes five times as long as the plain form to be differentiated.
@@ -230,7 +234,7 @@ def _encode(
     return torch.cat(vectors)[torch.from_numpy(back).to(device)]
 
 
-class _Pooled(nn.Module):
+class Pooled(nn.Module):
     """An encoder as a network from token numbers to one vector for each text."""
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -349,9 +353,9 @@ def plan_calls(lengths: np.ndarray, most_tokens: int = 1_024, overhead: int = CA
     return calls
 
 
-def pad(texts: Sequence[TokenIds], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Returns token numbers (n_texts, longest) and the mask that is True where there is a token."""
-    longest = max(len(text) for text in texts)
+def pad(texts: Sequence[TokenIds], pad_id: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+    """Returns token numbers, (n_texts, length), that of the longest if not given; and True where there is a token."""
+    longest = max(len(text) for text in texts) if length is None else length
     ids = np.full((len(texts), longest), pad_id, dtype=np.int64)
     mask = np.zeros((len(texts), longest), dtype=np.bool_)
     for row, text in enumerate(texts):

@@ -166,6 +166,7 @@ class PretrainedEncoder(Encoder):
             self.vocabulary = vocabulary
         self.dim = int(self.model.config.hidden_size)
         self.foreign = not isinstance(self.model, Bert)
+        self.draws_apart = settings.dropout == 0
         check_positions(self.model, settings.max_length, settings.model)
         table = _token_table(self.model)
         self.token_table = next(name for name, tensor in self.named_parameters() if tensor is table)

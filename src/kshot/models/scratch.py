@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kshot.errors import KshotError
+from kshot.models.dropout import Dropout
 from kshot.models.encoder import Encoder, like_weights
 from kshot.models.kernels import written_out
 from kshot.models.products import Linear
@@ -111,6 +112,7 @@ class _Embedded(Encoder):
     settings: ScratchSettings
     token_table = "embedding.weight"
     foreign = False
+    draws_apart = True
 
     def __init__(self, settings: ScratchSettings, vocabulary: Vocabulary, table: Tensor | None) -> None:
         super().__init__()
@@ -122,11 +124,12 @@ class _Embedded(Encoder):
             n_tokens, dim = table.shape
             self.embedding = nn.Embedding(n_tokens, dim, padding_idx=vocabulary.pad_id, _weight=table.clone())
         self.embedding.weight.requires_grad_(settings.train_embeddings)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.spelling: Spelling | None = None
         if isinstance(vocabulary, SpelledVocabulary):
             self.spelling = Spelling(self.embedding.embedding_dim, settings.n_character_filters, vocabulary.pad_id)
         self.input_dim = self.embedding.embedding_dim if self.spelling is None else self.spelling.dim
+        self.vectorises = self.spelling is None
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         if self.spelling is None:
@@ -378,7 +381,7 @@ class TransformerLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(dim)
         self.widen = Linear(dim, 4 * dim)
         self.narrow = Linear(4 * dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, attend: Tensor) -> Tensor:
         """x: (n, L, d); attend: True where a token may be looked at, (n, 1, 1, L)."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from kshot.data.files import read_utf8
 from kshot.errors import KshotError, did_you_mean
 from kshot.meta.learner import AlgorithmSettings
+from kshot.meta.step import Tasks
 from kshot.models.build import EncoderSettings
 from kshot.models.kernels import Kernels
 from kshot.models.pretrained import PretrainedSettings
@@ -55,6 +56,7 @@ class TrainingSettings(Settings):
         trains: Which tensors of the encoder learn: all, none, layers, norm, lora, top:N.
         precision: Of the matrix products in training.
         kernels: How encoders multiply and differentiate: `auto`, `fast` or `plain` (`kshot.models.kernels`).
+        tasks: How the tasks of an update are run: `auto`, `loop`, `threads`, `vmap` or `compiled` (`kshot.meta.step`).
         augment: Names of augmentations applied to the support (`kshot.data.augment`).
         token_cutoff: The share of the tokens, first and last aside, that each text loses (Shen et al. 2020,
             arXiv:2009.13818).
@@ -77,6 +79,7 @@ class TrainingSettings(Settings):
     trains: str = "all"
     precision: Literal["float32", "bfloat16"] = "float32"
     kernels: Kernels = "auto"
+    tasks: Tasks = "auto"
     augment: tuple[str, ...] = ()
     token_cutoff: float = Field(0.0, ge=0, lt=1)
     average: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field((1.0,), min_length=1)

@@ -21,7 +21,7 @@ from kshot.data.examples import Episode, Example
 from kshot.errors import KshotError
 from kshot.meta.algorithms import algorithm, build_learner
 from kshot.meta.learner import Learner, Pair
-from kshot.meta.step import meta_step
+from kshot.meta.step import MetaStep
 from kshot.models.build import build_encoder
 from kshot.models.kernels import explain
 from kshot.models.selection import select
@@ -161,12 +161,13 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
         log.say(explain(learner.kernels, next(learner.parameters()).device))
         if checkpoint is None:
             log.figures(0, valid=score)
+        take = MetaStep(learner, settings.tasks, ahead=settings.steps - progress.step, say=log.say)
         begin = perf_counter()
         for step in range(progress.step, settings.steps):
             if recipe.validation.patience and progress.waited >= recipe.validation.patience:
                 log.say(f"No better validation in {progress.waited}: stopped after {step} steps.")
                 break
-            loss = _update(recipe, learner, optimiser, episodes, step)
+            loss = _update(recipe, take, learner, optimiser, episodes, step)
             log.step(step + 1, loss)
             log.figures(step + 1, loss=loss)
             if (step + 1) % recipe.validation.every == 0 or step + 1 == settings.steps:
@@ -183,7 +184,14 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
     return progress.best_step
 
 
-def _update(recipe: Recipe, learner: Learner, optimiser: torch.optim.Optimizer, episodes: Sampler, step: int) -> float:
+def _update(
+    recipe: Recipe,
+    take: MetaStep,
+    learner: Learner,
+    optimiser: torch.optim.Optimizer,
+    episodes: Sampler,
+    step: int,
+) -> float:
     """One update of the shared weights; depends on the weights, the moments and the step alone."""
     settings = recipe.training
     progress = step / settings.steps
@@ -200,7 +208,7 @@ def _update(recipe: Recipe, learner: Learner, optimiser: torch.optim.Optimizer, 
     optimiser.zero_grad()
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout, so that a resumed run draws the same
-        loss = meta_step(learner, pairs, progress)
+        loss = take(pairs, progress)
     if settings.clip:
         torch.nn.utils.clip_grad_norm_([p for p in learner.parameters() if p.grad is not None], settings.clip)
     optimiser.step()
