@@ -14,8 +14,9 @@ from torch import nn
 from kshot.data.dataset import Dataset
 from kshot.data.examples import Episode
 from kshot.meta_learner import MetaLearner
+from kshot.models.attention import twice_differentiable
 from kshot.models.build import build_encoder
-from kshot.models.encoder import Encoder, encode, twice_differentiable
+from kshot.models.encoder import Encoder, encode
 from kshot.models.pretrained import PretrainedSettings
 from kshot.models.selection import select
 from kshot.run.evaluate import Evaluation, collate, evaluate

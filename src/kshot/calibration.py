@@ -21,6 +21,7 @@ from torch import Tensor
 
 from kshot.data.examples import Example
 from kshot.left_out import MAX_FOLDS, deal, folds
+from kshot.meta.adaptations import side_by_side
 from kshot.meta.learner import Learner, Pair
 from kshot.meta.state import State
 from kshot.tasks.base import Batch
@@ -81,7 +82,9 @@ def calibrate(learner: Learner, support: Batch, vectors: Tensor | None, *, n_tex
     if not parts:
         return prior
     n_folds = MAX_FOLDS_MOVING if learner.moves else MAX_FOLDS
-    scored = [_left_out(learner, support, vectors, torch.tensor(part)) for part in parts[:n_folds]]
+    scored = list(
+        side_by_side(learner, lambda part: _left_out(learner, support, vectors, torch.tensor(part)), parts[:n_folds])
+    )
     return fit_temperature(*_together(scored), prior=prior)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kshot.errors import KshotNotice
+from kshot.meta.adaptations import side_by_side
 from kshot.meta.learner import Learner, gather
 from kshot.meta.state import State
 from kshot.tasks.base import Batch
@@ -88,7 +89,8 @@ def folds(
     """
     parts = deal([each.labels for each in examples] if labels is None else labels)
     n_folds = min(n_folds, len(parts))
-    for number in range(n_folds):
+
+    def fold(number: int) -> Fold:
         out = sorted(place for part in parts[number::n_folds] for place in part)
         left_out = [examples[place] for place in out]
         kept = [examples[place] for place in sorted(set(range(len(examples))) - set(out))]
@@ -99,7 +101,9 @@ def folds(
             for part in (kept, left_out)
         )
         state = learner.adapt(support, None if known is None else gather(support, known))
-        yield Fold(state, query, None if known is None else gather(query, known), left_out, names)
+        return Fold(state, query, None if known is None else gather(query, known), left_out, names)
+
+    return side_by_side(learner, fold, range(n_folds))
 
 
 def left_out_score(

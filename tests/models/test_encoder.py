@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract import ENCODERS, encoder
-from kshot.models.encoder import CALL_OVERHEAD, encode, pad, plan_calls, twice_differentiable
+from kshot.models.attention import twice_differentiable
+from kshot.models.encoder import CALL_OVERHEAD, encode, pad, plan_calls
 from toy import corpus, scratch
 
 LENGTHS = st.lists(st.integers(1, 70), max_size=60).map(lambda found: np.array(found, dtype=np.int64))

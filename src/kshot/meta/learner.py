@@ -17,12 +17,12 @@ from kshot.meta.heads import Head
 from kshot.meta.inner import InnerLoop, step_weights
 from kshot.meta.portions import hold_out, portions
 from kshot.meta.state import Items, State, part_of, with_prefix
+from kshot.models.attention import twice_differentiable
 from kshot.models.encoder import (
     Encoder,
     encode,
     n_vectors,
     rows_name,
-    twice_differentiable,
     twin,
     used_tokens,
     vector_keys,

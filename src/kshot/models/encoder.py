@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import copy
 
 import numpy as np
@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from kshot.models.attention import twice_differentiable
 from kshot.models.packed import packed
 from kshot.models.products import linear_layers
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
@@ -362,11 +362,3 @@ def pad(texts: Sequence[TokenIds], pad_id: int, length: int | None = None) -> tu
         ids[row, : len(text)] = text
         mask[row, : len(text)] = True
     return torch.from_numpy(ids), torch.from_numpy(mask)
-
-
-def twice_differentiable() -> AbstractContextManager[None]:
-    """A context in which attention takes the form that can be differentiated twice.
-
-    The fused kernels have no second derivative (`derivative for ..._backward is not implemented`).
-    """
-    return sdpa_kernel([SDPBackend.MATH])

@@ -18,6 +18,7 @@ from kshot.artefact import check_file, new_file
 from kshot.data.catalogue import load_dataset
 from kshot.data.examples import Episode
 from kshot.errors import KshotError
+from kshot.meta.adaptations import side_by_side
 from kshot.meta.learner import Learner, Pair
 from kshot.meta_learner import load
 from kshot.run.bootstrap import paired_bootstrap
@@ -128,24 +129,25 @@ def evaluate(learner: Learner, episodes: Sequence[Episode], *, time: bool = True
 
 
 def score_each(learner: Learner, episodes: Sequence[Episode]) -> tuple[NDArray[np.float64], list[list[str]]]:
-    """Adapts to one episode after the other and scores its queries.
+    """Adapts to each episode and scores its queries, perhaps several at once (`kshot.meta.adaptations`).
 
     Returns:
         One row an episode, one column a measure; and the `Evaluation.translations`.
     """
-    scores: list[tuple[float, ...]] = []
-    translations: list[list[str]] = []
-    for i in range(len(episodes)):
-        episode, task = episodes[i], learner.task
+
+    def scored(number: int) -> tuple[tuple[float, ...], list[str] | None]:
+        episode, task = episodes[number], learner.task
         support, query = collate(learner, episode)
         scorer = learner.scorer(learner.adapt(support), query)
         if isinstance(task, Translation):  # kept, since comparing two needs them again
             assert query.given is not None
-            translations.append(task.texts(scorer, query.given))
-            scores.append(task.judge(translations[-1], episode.query))
-        else:
-            scores.append(task.score(scorer, query, episode.query, episode.classes))
-    return np.array(scores, dtype=np.float64), translations
+            texts = task.texts(scorer, query.given)
+            return task.judge(texts, episode.query), texts
+        return task.score(scorer, query, episode.query, episode.classes), None
+
+    found = list(side_by_side(learner, scored, range(len(episodes))))
+    scores = np.array([values for values, _ in found], dtype=np.float64)
+    return scores, [texts for _, texts in found if texts is not None]
 
 
 def _references(episode: Episode) -> list[str]:

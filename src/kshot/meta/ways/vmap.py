@@ -23,6 +23,7 @@ from kshot.meta.inner import step_weights
 from kshot.meta.learner import Learner, Pair, Rows, weighted_cross_entropy
 from kshot.meta.state import Items, State, part_of, with_prefix
 from kshot.meta.ways.base import Way, add, learned
+from kshot.models.attention import twice_differentiable
 from kshot.models.encoder import Encoder, Pooled, pad, rows_name, used_tokens
 from kshot.models.products import kernels
 from kshot.tasks.base import Batch, Group
@@ -85,7 +86,7 @@ class OuterLoss(nn.Module):
 
     def forward(self, tasks: Tasks) -> Tensor:
         settings = self.learner.inner.settings
-        with kernels("plain"), self.learner.attending():
+        with kernels("plain"), twice_differentiable():
             start = self._start(tasks.support, tasks.table)
             states: list[State] = self.learner.inner(
                 lambda state, _: self._losses(state, tasks.support).sum(),
