@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
+from contract import encoder, learner
 from kshot.data.examples import TextExample
 from kshot.data.sampler import EpisodeSampler
 from kshot.errors import KshotError
@@ -18,6 +20,7 @@ from kshot.run.config import parse_recipe
 from kshot.run.evaluate import Evaluation, estimate, evaluate, evaluate_run
 from kshot.run.train import train
 from kshot.tasks.scores import accuracy, macro_f1
+from toy import episode
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
@@ -150,3 +153,16 @@ def test_another_algorithm_over_the_same_encoder(run: tuple[Path, Path]) -> None
     with pytest.raises(KshotError) as caught:
         evaluate_run(out, data=str(data), way="all", shot=2, query=2, episodes=3, algorithm="rigde")
     assert str(caught.value).startswith('There is no algorithm "rigde". Did you mean "ridge"?')
+
+
+def test_episodes_that_move_the_encoder_are_scored_at_once_as_one_by_one(tiny_bert: Path) -> None:
+    made = learner("maml", encoder("lstm", tiny_bert))
+    episodes = [episode(seed=seed) for seed in range(7)]
+    expected = evaluate(made, episodes, time=False)
+    torch.set_num_threads(2)
+    try:
+        found = evaluate(made, episodes, time=False)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert found.scores.tolist() == expected.scores.tolist()
