@@ -13,10 +13,9 @@ distinct, and 0.54 of those of 25 reviews of amazon_sentiment.
 Every system runs in a process of its own. First each gives its gradient, which is compared with that of the plain loop
 in float64 (the run stops if one that is not in reduced precision differs by more than 1e-4 of its length); then they
 take turns, one meta-step each, so that they share whatever else the machine does; with several threads two, of which
-the second counts. GFLOP are those of the matrix
-products that the mathematics needs; the peak is the best product
-of two 1024 x 1024 matrices in float32, PyTorch's or kshot's. Cases are added to the JSON file, in which other
-cases stay; with matplotlib there is a picture of all of them.
+the second counts. GFLOP are those of the matrix products that the mathematics needs; the peak is the best product of
+two 1024 x 1024 matrices in float32, PyTorch's or kshot's. Cases are added to the JSON file, in which other cases stay;
+with matplotlib there is a picture of all of them.
 """
 
 import argparse
@@ -73,6 +72,7 @@ KSHOT: dict[str, dict[str, Any]] = {  # what differs from the usual way of a lea
 SYSTEMS = (*KSHOT, *peers.LOOPS)
 EXACT = 1e-4
 AHEAD = 10_000  # updates of a training of which a meta-step is one: on a GPU kshot measures whether compiling pays
+SETTLING = 16  # meta-steps after which it has been chosen
 LOG = logging.getLogger("speed")
 STATM = Path("/proc/self/statm")
 USUAL = (
@@ -282,6 +282,8 @@ def work(case: Case, system: str, arguments: argparse.Namespace) -> None:
     step, gradient = prepare(case, system, arguments.device)
     used = memory_of(step, arguments.device)
     torch.save(gradient(), arguments.gradient)
+    for _ in range(SETTLING if arguments.device == "cuda" else 0):
+        step()
     print("ready", flush=True)
     for line in sys.stdin:
         if line.strip() == "end":

@@ -61,7 +61,7 @@ class MetaStep:
         if why_not is not None and self._tasks != "auto":
             raise KshotError(f'Tasks cannot be run {self._way.title}: {why_not}; set training.tasks to "auto".')
         if not self._is_said:
-            self._explain(why_not)
+            self._explain(episodes, why_not)
         rows = learner.rows_of(episodes)
         loss = (self._way if why_not is None else self._loop).step(episodes, progress, rows)
         if rows is not None and rows.values.grad is not None:
@@ -71,8 +71,10 @@ class MetaStep:
             table.grad.index_add_(0, rows.ids, rows.values.grad)
         return loss
 
-    def _explain(self, why_not: str | None) -> None:
-        """Says how the tasks of the first episodes are run."""
+    def _explain(self, episodes: Sequence[Pair], why_not: str | None) -> None:
+        """Says how the tasks of the first episodes are run, if there is a choice."""
         self._is_said = True
+        if self._tasks == "auto" and (len(episodes) == 1 or self._learner.shares_weights):
+            return
         how = self._way.title if why_not is None else f"{self._loop.title}: {why_not}"
         self._say(f"The tasks of an update are run {how} (tasks: {self._tasks}).")
