@@ -15,9 +15,11 @@ from kshot.models.attention import twice_differentiable
 from kshot.models.packed import packed
 from kshot.models.products import linear_layers
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
+from kshot.models.workers import Workers
 from kshot.settings import Settings
 
 CALL_OVERHEAD = 48  # what one more call costs, in tokens, if an encoder says nothing else
+_CALLS_AT_ONCE = 8  # from here on it pays that threads take whole calls, since they will be done at about one time
 _TOKENS_TO_PACK = 8_192  # from here on it pays to lay out the weights first
 
 
@@ -203,7 +205,6 @@ def _encode(
         read = [flat[start : start + len(texts)] for start in range(0, len(flat), len(texts))]
     lengths = np.array([sum(map(len, each)) for each in zip(*read, strict=True)], dtype=np.int64)
     device = next(encoder.parameters()).device
-    vectors, order = [], []
     network: nn.Module = twin(encoder) if weights else encoder
     own = dict(weights or {})
     if words is None:
@@ -218,16 +219,21 @@ def _encode(
         twice_differentiable() if plain else nullcontext(),
         nullcontext() if weights else packed(linear_layers(encoder), precision, many=many),
     ):
-        most = encoder.tokens_per_call if device.type == "cpu" else 32_768
-        for call in plan_calls(lengths, most, encoder.call_overhead):
+        calls = plan_calls(lengths, encoder.tokens_per_call if device.type == "cpu" else 32_768, encoder.call_overhead)
+
+        def outputs_of(call: NDArray[np.int64]) -> Tensor:
             padded = [pad([each[i] for i in call], encoder.vocabulary.pad_id) for each in read]
             tensors = tuple(tensor.to(device) for pair in padded for tensor in pair)
             outputs = functional_call(network, own, tensors) if weights else network(*tensors)
             outputs = like_weights(outputs, encoder)
-            vectors.append(outputs if words is None else word_means(outputs, [words[i] for i in call]))
-            order.append(call)
+            return outputs if words is None else word_means(outputs, [words[i] for i in call])
+
+        # In a thread of its own a call must not change the module, nor need what PyTorch sets for one thread alone.
+        at_once = not (torch.is_grad_enabled() or weights or encoder.foreign or encoder.training)
+        at_once &= device.type == "cpu" and precision == torch.float32 and len(calls) >= _CALLS_AT_ONCE
+        vectors = list((Workers().map if at_once else map)(outputs_of, calls))
     counts = np.array(n_vectors(texts, words), dtype=np.int64)
-    called = np.concatenate(order)  # the texts in the order in which they were encoded
+    called = np.concatenate(calls)  # the texts in the order in which they were encoded
     begins = np.empty(len(texts), dtype=np.int64)
     begins[called] = np.cumsum(counts[called]) - counts[called]
     back = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())

@@ -64,7 +64,7 @@ class Compiled(Vmap):
         shape = n_labels, self.learner.precision, _shapes(tasks)
         if shape not in self._made:
             self._made[shape] = self._traced(n_labels, own, tasks)
-        torch.compiler.cudagraph_mark_step_begin()  # what it gave before may be written over
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # what it gave may be overwritten
         try:
             with torch.no_grad():
                 return self._made[shape](own, _detached(tasks))
