@@ -418,7 +418,8 @@ def show(case: str, figures: dict[str, Any]) -> None:
     for system, row in figures["systems"].items():
         low, high = (1e3 * each for each in row["quartiles"])
         print(
-            f"  {system:22s} {1e3 * row['seconds']:6.0f} ms ({low:.0f} to {high:.0f})  "
+            f"  {system:22s} {1e3 * row['seconds']:6.0f} ms ({low:.0f} to {high:.0f}), "
+            f"{int(case.split('/')[2]) / row['seconds']:.0f} tasks/s  "
             f"{row['times_best_peer']:5.2f} x best peer  {row['memory_mb']:5.0f} MB  "
             f"{row['gflop_per_second']:4.0f} GFLOP/s, {100 * row['share_of_peak']:3.0f}% of peak  "
             f"error {row['error']:.0e}",

@@ -144,9 +144,13 @@ def test_rates_of_each_element_learn_abreast_where_the_table_does_not(tiny_bert:
     same(made, Vmap(made), pairs(made))
 
 
+compiling = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+"""PyTorch's own modules warn as they are imported."""
+
 # -- compiled ----------------------------------------------------------------------------------------------------------
 
 
+@compiling
 @pytest.mark.parametrize(
     ("algorithm", "kind"),
     [
@@ -172,12 +176,13 @@ def test_the_graph_that_is_compiled_has_the_gradient_of_the_loop(
     same(made, way, pairs(made))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own modules, as they are imported
+@compiling
 def test_compiled(tiny_bert: Path) -> None:
     made = learner("maml", encoder("bag", tiny_bert), inner={"steps": 1}).train()
     same(made, Compiled(made), pairs(made, ((2, 2), (2, 2))), rtol=1e-4, atol=1e-6)
 
 
+@compiling
 def test_few_shapes_are_compiled(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_of: list[object] = []
     monkeypatch.setattr(torch, "compile", lambda graph, **options: made_of.append(graph) or graph)
