@@ -279,7 +279,10 @@ def test_compiling_has_no_turn_in_a_short_training(race: Any) -> None:
     assert [way.taken for way in ways] == [16, 4, 0]
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no memory. Of 80 GiB"), KshotError("no compiler.")])
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("no memory. Of 80 GiB"), KshotError("no compiler."), NotImplementedError("no rule")],
+)
 def test_a_way_that_fails_is_left(race: Any, error: Exception) -> None:
     fastest, ways, said = race((1.0, 2.0, 0.1), fails=error)
     for _ in range(20):

@@ -41,7 +41,7 @@ class Fastest(Way):
         begin = self._now()
         try:
             loss = way.step(episodes, progress, rows)
-        except (torch.OutOfMemoryError, KshotError) as error:
+        except (RuntimeError, KshotError) as error:  # no memory, no compiler, or an operation that cannot be mapped
             if way is self._loop:
                 raise
             self._say(f"Tasks cannot be run {way.title}: {str(error).partition('. ')[0].rstrip('.')}.")
