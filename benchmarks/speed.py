@@ -410,7 +410,7 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return (difference / sum(float(tensor.square().sum()) for tensor in other.values())) ** 0.5
 
 
-def show(case: str, figures: dict[str, Any]) -> None:
+def show(case: Case, figures: dict[str, Any]) -> None:
     print(
         f"{case}: {figures['gflop']:.1f} GFLOP, peak {figures['peak']:.0f} GFLOP/s, "
         f"so {1e3 * figures['floor']:.0f} ms at least"
@@ -419,7 +419,7 @@ def show(case: str, figures: dict[str, Any]) -> None:
         low, high = (1e3 * each for each in row["quartiles"])
         print(
             f"  {system:22s} {1e3 * row['seconds']:6.0f} ms ({low:.0f} to {high:.0f}), "
-            f"{int(case.split('/')[2]) / row['seconds']:.0f} tasks/s  "
+            f"{case.tasks / row['seconds']:.0f} tasks/s  "
             f"{row['times_best_peer']:5.2f} x best peer  {row['memory_mb']:5.0f} MB  "
             f"{row['gflop_per_second']:4.0f} GFLOP/s, {100 * row['share_of_peak']:3.0f}% of peak  "
             f"error {row['error']:.0e}",
@@ -439,7 +439,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for case in cases:
         figures[str(case)] = compare(case, arguments)
-        show(str(case), figures[str(case)])
+        show(case, figures[str(case)])
         whole = {"device": device, "threads": arguments.threads, "torch": torch.__version__, "cases": figures}
         path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     if find_spec("matplotlib") is None:

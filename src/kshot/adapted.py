@@ -349,7 +349,7 @@ def load_adapted(folder: Path, learner: "MetaLearner", kind: type[Adapted]) -> A
             "have changed; adapt the task again, or give the learner as it was."
         )
     tensors = read_tensors(folder / _TENSORS)
-    device = next(learner.learner.parameters()).device
+    device = learner.learner.device
     state = {name: tensor.to(device) for name, tensor in part_of(tensors, "state").items()}
     if "support.vectors" in tensors:
         tensors["support.vectors"] = tensors["support.vectors"].to(device)

@@ -200,7 +200,7 @@ class MetaLearner(ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-l
         changes = {"class_names": class_names, "name_weight": name_weight}
         task = describe_task(self.learner.task) | {k: v for k, v in changes.items() if v is not None}
         other = build_learner(settings, self.learner.encoder, build_task(task))
-        other.to(next(self.learner.parameters()).device)
+        other.to(self.learner.device)
         other.precision = self.learner.precision
         if same:
             replaced = {f"log_{key}" for key in head or {}}

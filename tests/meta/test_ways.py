@@ -144,10 +144,10 @@ def test_rates_of_each_element_learn_abreast_where_the_table_does_not(tiny_bert:
     same(made, Vmap(made), pairs(made))
 
 
+# -- compiled ----------------------------------------------------------------------------------------------------------
+
 compiling = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 """PyTorch's own modules warn as they are imported."""
-
-# -- compiled ----------------------------------------------------------------------------------------------------------
 
 
 @compiling

@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -103,9 +103,7 @@ class Learned:
         return self.learner.vectors(self.batch, self.state) if self.known is None else self.known
 
     def scores(self, group: str, vectors: Tensor) -> Tensor:
-        head = self.learner.heads[group]
-        assert isinstance(head, Head)
-        return head.logits(part_of(self.state, f"head.{group}"), vectors)
+        return self.learner.head(group).logits(part_of(self.state, f"head.{group}"), vectors)
 
     def network(self) -> Encoder:
         return with_weights(self.learner.encoder, part_of(self.state, "encoder"))
@@ -204,7 +202,7 @@ class Learner(nn.Module):
         vectors = self.vectors(batch, state) if vectors is None else vectors
         with self._products_of_a_vocabulary(vectors.device):
             return {
-                name: self._head(name).logits(part_of(state, f"head.{name}"), group.features(vectors))
+                name: self.head(name).logits(part_of(state, f"head.{name}"), group.features(vectors))
                 for name, group in batch.groups.items()
             }
 
@@ -255,18 +253,14 @@ class Learner(nn.Module):
         Returns:
             The mean loss over the episodes, a scalar.
         """
-        with self.attending():
+        # On a CPU the plain form of attention is the faster one, too, where it is differentiated.
+        with twice_differentiable() if self.second_order or self.device.type == "cpu" else nullcontext():
             if not self.shares_weights:
                 losses = [self._outer_loss(support, query, None, None, progress, rows) for support, query in episodes]
             else:
                 vectors = iter(self.shared_vectors([batch for pair in episodes for batch in pair]))
                 losses = [self._outer_loss(s, q, next(vectors), next(vectors), progress, rows) for s, q in episodes]
             return torch.stack(losses).mean()
-
-    def attending(self) -> AbstractContextManager[None]:
-        """A context in which attention takes the form that training is to differentiate."""
-        # On a CPU the plain form is the faster one, too, where it is differentiated.
-        return twice_differentiable() if self.second_order or self.device.type == "cpu" else nullcontext()
 
     @property
     def device(self) -> torch.device:
@@ -432,7 +426,7 @@ class Learner(nn.Module):
         return [
             name
             for name in self.task.groups
-            if name in self.late or (self.moves and self._head(name).looks and not self._head(name).moving)
+            if name in self.late or (self.moves and self.head(name).looks and not self.head(name).moving)
         ]
 
     @property
@@ -440,7 +434,7 @@ class Learner(nn.Module):
         """The groups whose heads are fitted after the last step alone."""
         settings = self.inner.settings
         takes_steps = settings.steps > 0 or bool(settings.test_steps)
-        return [name for name in self.task.groups if takes_steps and self._head(name).late]
+        return [name for name in self.task.groups if takes_steps and self.head(name).late]
 
     def _refitted(
         self, state: State, support: Batch, vectors: Tensor | None, names: Sequence[str]
@@ -469,9 +463,9 @@ class Learner(nn.Module):
             own |= {table: own[table][ids] if rows is None else rows.of(ids), rows_name(table): ids}
         state = with_prefix(own, "encoder")
         for name in self.late:
-            state |= with_prefix(self._head(name).bare(), f"head.{name}")
+            state |= with_prefix(self.head(name).bare(), f"head.{name}")
         names = [name for name in support.groups if name not in self.late]
-        if vectors is None and any(self._head(name).looks for name in names):
+        if vectors is None and any(self.head(name).looks for name in names):
             vectors = self.vectors(support, state)
         return state | self._fitted(support, vectors, names)
 
@@ -483,7 +477,7 @@ class Learner(nn.Module):
             labelled = group.part(torch.nonzero(group.labels >= 0).flatten())
             x = torch.empty(len(labelled.labels), 0) if vectors is None else labelled.features(vectors)
             items = Items(x, labelled.labels.to(x.device), group.n_labels, labelled.weights.to(x))
-            state |= with_prefix(self._head(name).fit(items), f"head.{name}")
+            state |= with_prefix(self.head(name).fit(items), f"head.{name}")
         return state
 
     def _loss(self, state: State, batch: Batch, vectors: Tensor | None = None) -> Tensor:
@@ -494,7 +488,8 @@ class Learner(nn.Module):
             losses.append(weighted_cross_entropy(scores, group.labels.to(scores.device), group.weights.to(scores)))
         return torch.stack(losses).sum()
 
-    def _head(self, group: str) -> Head:
+    def head(self, group: str) -> Head:
+        """What makes a classifier of the vectors of a group's items."""
         head = self.heads[group]
         assert isinstance(head, Head)
         return head

@@ -17,7 +17,7 @@ class Dropout(nn.Dropout):
         generator = _OWN.get()
         if generator is None or not self.training or not 0 < self.p < 1:
             return super().forward(input)
-        kept = torch.empty_like(input, requires_grad=False).bernoulli_(1 - self.p, generator=generator)
+        kept = torch.empty_like(input).bernoulli_(1 - self.p, generator=generator)
         return input * kept.div_(1 - self.p)
 
 

@@ -39,7 +39,7 @@ def can_score_together(episodes: Sequence[Episode], learner: Learner) -> TypeGua
         and isinstance(learner.task, Classification)
         and learner.shares_weights
         and (settings.steps if settings.test_steps is None else settings.test_steps) == 0
-        and _head(learner).vectorises
+        and learner.head(GROUP).vectorises
     )
 
 
@@ -62,7 +62,7 @@ def score_together(sampler: EpisodeSampler, learner: Learner) -> NDArray[np.floa
             for start in range(0, len(places), n_at_once):
                 some = places[start : start + n_at_once]
                 scores[[first + place for place in some]] = _scores(
-                    _head(learner), n_labels, [drawn[place] for place in some], table
+                    learner.head(GROUP), n_labels, [drawn[place] for place in some], table
                 )
     return scores
 
@@ -147,9 +147,3 @@ def _scores(head: Head, n_labels: int, episodes: Sequence[_Episode], table: Tens
     predicted = found.argmax(dim=-1).cpu().numpy()
     pairs = [(each.query_labels, row) for each, row in zip(episodes, predicted, strict=True)]
     return np.array([(accuracy(true, row), macro_f1(true, row, n_labels)) for true, row in pairs])
-
-
-def _head(learner: Learner) -> Head:
-    head = learner.heads[GROUP]
-    assert isinstance(head, Head)
-    return head

@@ -158,7 +158,7 @@ def _meta_train(recipe: Recipe, dataset: Dataset, learner: Learner, out: Path) -
         for part, drawn in (("train", episodes), ("valid", validation)):
             if drawn.skipped:
                 log.say(f"Left out of {part}, with too few examples: {', '.join(drawn.skipped)}.")
-        log.say(explain(learner.kernels, next(learner.parameters()).device))
+        log.say(explain(learner.kernels, learner.device))
         if checkpoint is None:
             log.figures(0, valid=score)
         take = MetaStep(learner, settings.tasks, ahead=settings.steps - progress.step, say=log.say)
@@ -328,7 +328,7 @@ def _best_on_valid(
         nameless = build_task(learner.task.settings.model_copy(update={"class_names": False}).model_dump())
         other = build_learner(learner.settings, learner.encoder, nameless)
         other.precision, other.kernels = learner.precision, learner.kernels
-        learners.append(other.to(next(learner.parameters()).device))
+        learners.append(other.to(learner.device))
     if len(candidates) * len(learners) == 1:
         return dict(candidates[0][0]), candidates[0][1], learner
     validation = sampler(recipe, dataset, "validation", recipe.validation.episodes)

@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from kshot.errors import KshotError
-from kshot.meta.learner import Learner, Pair, Rows
-from kshot.meta.ways.base import add, learned
-from kshot.meta.ways.vmap import OuterLoss, Sizes, Tasks, Vmap, collated, of_one_shape
+from kshot.meta.learner import Learner, Pair
+from kshot.meta.ways.vmap import OuterLoss, Sizes, Tasks, Vmap
 
 _Work = Callable[[dict[str, Tensor], Tasks], tuple[Tensor, ...]]
 """Parameters and tasks -> the loss and the gradient of each tensor that learns."""
@@ -29,7 +28,7 @@ class Compiled(Vmap):
 
     def __init__(self, learner: Learner) -> None:
         super().__init__(learner)
-        self._sizes = _Growing()
+        self._sizes: Sizes = _Growing()
         self._made: dict[object, _Work] = {}
 
     def why_not(self, episodes: Sequence[Pair]) -> str | None:
@@ -37,40 +36,30 @@ class Compiled(Vmap):
             return "they share the encoder's weights, and are encoded at once"
         return super().why_not(episodes)
 
-    def step(self, episodes: Sequence[Pair], progress: float, rows: Rows | None) -> float:
-        tensors = learned(self.learner, rows)
-        total, found = 0.0, []
-        own = {f"learner.{name}": tensor.detach() for name, tensor in self.learner.named_parameters()}
-        for n_labels, alike in of_one_shape(episodes):
-            tasks = collated(self.learner, alike, progress, rows, self._sizes)
-            share = len(alike) / len(episodes)
-            loss, *gradients = self._run(n_labels, own, tasks)
-            if rows is not None:
-                gradients[-1] = gradients[-1][: len(rows.values)]
-            found.append([gradient * share for gradient in gradients])
-            total += float(loss) * share
-        for gradients in found:
-            add(tensors, gradients)
-        return total
-
-    def _run(self, n_labels: int, own: dict[str, Tensor], tasks: Tasks) -> tuple[Tensor, ...]:
-        """The loss and the gradients, by the function for their shape.
+    def _differentiated(
+        self, n_labels: int, tasks: Tasks, tensors: Sequence[Tensor]
+    ) -> tuple[Tensor, Sequence[Tensor | None]]:
+        """As of `Vmap`, by the function for their shape.
 
         Raises:
             KshotError: If it cannot be compiled.
         """
         from torch._dynamo.exc import TorchDynamoException  # here, since it takes a second to import
 
+        own = {f"learner.{name}": tensor.detach() for name, tensor in self.learner.named_parameters()}
         shape = n_labels, self.learner.precision, _shapes(tasks)
         if shape not in self._made:
             self._made[shape] = self._traced(n_labels, own, tasks)
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # what it gave may be overwritten
         try:
             with torch.no_grad():
-                return self._made[shape](own, _detached(tasks))
+                loss, *gradients = self._made[shape](own, _detached(tasks))
         except TorchDynamoException as error:
             reason = str(error).strip().partition("\n")[0].rstrip(".:")
             raise KshotError(f'torch.compile does not work here ({reason}); set training.tasks to "vmap".') from error
+        if _learns_rows(tasks):  # the last tensor, whose rows were filled up
+            gradients[-1] = gradients[-1][: len(tensors[-1])]
+        return loss, gradients
 
     def _traced(self, n_labels: int, own: dict[str, Tensor], tasks: Tasks) -> _Work:
         """The function for a shape; it is compiled when it is called first."""
@@ -78,7 +67,7 @@ class Compiled(Vmap):
 
         learns = [f"learner.{name}" for name, tensor in self.learner.named_parameters() if tensor.requires_grad]
         network = OuterLoss(self.learner, n_labels)
-        of_rows = tasks.table is not None and tasks.table.values.requires_grad
+        of_rows = _learns_rows(tasks)
 
         def work(own: dict[str, Tensor], tasks: Tasks) -> tuple[Tensor, ...]:
             wanted = [own[name] for name in learns]
@@ -104,6 +93,10 @@ class _Growing(Sizes):
     def of(self, what: str, n: int, multiple: int) -> int:
         self._sizes[what] = max(self._sizes.get(what, 0), -(-n // multiple) * multiple)
         return self._sizes[what]
+
+
+def _learns_rows(tasks: Tasks) -> bool:
+    return tasks.table is not None and tasks.table.values.requires_grad
 
 
 def _detached(tasks: Tasks, *, requires_grad: bool = False) -> Tasks:

@@ -38,9 +38,13 @@ class Fastest(Way):
         way = self._chosen or self._next(episodes)
         if way.why_not(episodes) is not None:  # they are unlike those by which it was chosen
             way = self._loop
-        begin = self._now()
         try:
+            if self._chosen is not None:
+                return way.step(episodes, progress, rows)
+            begin = self._now()
             loss = way.step(episodes, progress, rows)
+            self._seconds[way].append(self._now() - begin)
+            return loss
         except (RuntimeError, KshotError) as error:  # no memory, no compiler, or an operation that cannot be mapped
             if way is self._loop:
                 raise
@@ -48,9 +52,6 @@ class Fastest(Way):
             del self._seconds[way]
             self._chosen = None
             return self._loop.step(episodes, progress, rows)
-        if self._chosen is None:
-            self._seconds[way].append(self._now() - begin)
-        return loss
 
     def _next(self, episodes: Sequence[Pair]) -> Way:
         """The way whose turn it is, or the fastest when all had theirs."""

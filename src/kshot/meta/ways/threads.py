@@ -8,11 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from kshot.meta.adaptations import side_by_side
 from kshot.meta.learner import Learner, Pair, Rows
 from kshot.meta.ways.base import Way, add, learned
 from kshot.models.dropout import own_chance
-from kshot.models.kernels import chosen_library
-from kshot.models.products import kernels
 from kshot.models.workers import Workers, n_at_once
 
 
@@ -42,8 +41,6 @@ class Threads(Way):
     def step(self, episodes: Sequence[Pair], progress: float, rows: Rows | None) -> float:
         learner, tensors = self.learner, learned(self.learner, rows)
         seeds: list[int] = torch.randint(2**62, (len(episodes),)).tolist()
-        with kernels(learner.kernels):
-            chosen_library()  # which may be measured, and is so while nothing else runs
 
         def task(number: int) -> tuple[float, tuple[Tensor | None, ...]]:
             with own_chance(seeds[number]):
@@ -51,7 +48,7 @@ class Threads(Way):
             return float(loss.detach()), torch.autograd.grad(loss, tensors, allow_unused=True)
 
         total = 0.0
-        for loss, gradients in self._workers.map(task, range(len(episodes))):
+        for loss, gradients in side_by_side(learner, task, range(len(episodes)), self._workers):
             total += loss
             add(tensors, gradients)
         return total

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from kshot.meta.heads import Head
 from kshot.meta.inner import step_weights
 from kshot.meta.learner import Learner, Pair, Rows, weighted_cross_entropy
 from kshot.meta.state import Items, State, part_of, with_prefix
@@ -119,12 +118,14 @@ class OuterLoss(nn.Module):
     # -- of one task -------------------------------------------------------------------------------------------------
 
     def _fitted(self, state: State, support: Texts) -> State:
-        head = self._head
+        head = self.learner.head(self.group)
         x = self._features(state, support) if head.looks else support.weights.new_empty(len(support.rows), 0)
         return head.fit(Items(x, support.labels, self.n_labels, support.weights.to(x)))
 
     def _loss(self, state: State, texts: Texts) -> Tensor:
-        scores = self._head.logits(part_of(state, f"head.{self.group}"), self._features(state, texts))
+        scores = self.learner.head(self.group).logits(
+            part_of(state, f"head.{self.group}"), self._features(state, texts)
+        )
         return weighted_cross_entropy(scores, texts.labels, texts.weights.to(scores))
 
     def _features(self, state: State, texts: Texts) -> Tensor:
@@ -132,22 +133,21 @@ class OuterLoss(nn.Module):
         if len(texts.inputs) == 1:
             return texts.inputs[0][texts.rows]
         encoder, precision = self.learner.encoder, self.learner.precision
-        weights = {name: tensor for name, tensor in part_of(state, "encoder").items() if not name.endswith(".ids")}
+        numbers = rows_name(encoder.token_table)
+        weights = {name: tensor for name, tensor in part_of(state, "encoder").items() if name != numbers}
         with torch.autocast(self.learner.device.type, precision, enabled=precision != torch.float32):
             vectors: Tensor = functional_call(Pooled(encoder), with_prefix(weights, "encoder"), texts.inputs)
         return vectors[texts.rows]
-
-    @property
-    def _head(self) -> Head:
-        head = self.learner.heads[self.group]
-        assert isinstance(head, Head)
-        return head
 
 
 class Vmap(Way):
     """Tasks abreast; memory is that of all of them."""
 
     title = "in one call of torch.func.vmap"
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__(learner)
+        self._sizes = Sizes()
 
     def why_not(self, episodes: Sequence[Pair]) -> str | None:
         learner, settings = self.learner, self.learner.inner.settings
@@ -157,7 +157,7 @@ class Vmap(Way):
             return "their items are not one text each"
         if any(bool((_group(support).labels < 0).any()) for support, _ in episodes):
             return "some items of a support have no label"
-        if not all(isinstance(head, Head) and head.vectorises for head in learner.heads.values()):
+        if not all(learner.head(name).vectorises for name in learner.task.groups):
             return "torch.func.vmap cannot fit this head"
         if settings.outer != "gradient" or learner.refits or (learner.moves and settings.batch):
             return "their inner loop looks at more than the loss of all texts"
@@ -167,13 +167,20 @@ class Vmap(Way):
         tensors = learned(self.learner, rows)
         total, found = 0.0, []
         for n_labels, alike in of_one_shape(episodes):
-            tasks = collated(self.learner, alike, progress, rows)
-            loss = OuterLoss(self.learner, n_labels)(tasks) * (len(alike) / len(episodes))
-            found.append(torch.autograd.grad(loss, tensors, allow_unused=True))
-            total += float(loss.detach())
+            tasks, share = collated(self.learner, alike, progress, rows, self._sizes), len(alike) / len(episodes)
+            loss, gradients = self._differentiated(n_labels, tasks, tensors)
+            found.append([None if each is None else each * share for each in gradients])
+            total += float(loss) * share
         for gradients in found:  # all or none, should memory not suffice
             add(tensors, gradients)
         return total
+
+    def _differentiated(
+        self, n_labels: int, tasks: Tasks, tensors: Sequence[Tensor]
+    ) -> tuple[Tensor, Sequence[Tensor | None]]:
+        """The mean outer loss of tasks of one shape, and its gradients."""
+        loss = OuterLoss(self.learner, n_labels)(tasks)
+        return loss.detach(), torch.autograd.grad(loss, tensors, allow_unused=True)
 
 
 # -- texts as tensors --------------------------------------------------------------------------------------------------
@@ -196,11 +203,8 @@ class Sizes:
         return n
 
 
-def collated(
-    learner: Learner, episodes: Sequence[Pair], progress: float, rows: Rows | None, sizes: Sizes | None = None
-) -> Tasks:
+def collated(learner: Learner, episodes: Sequence[Pair], progress: float, rows: Rows | None, sizes: Sizes) -> Tasks:
     """Makes tensors of episodes of one shape."""
-    sizes = sizes or Sizes()
     inner, encoder = learner.inner.settings, learner.encoder
     sides = list(zip(*episodes, strict=True))  # the supports, the queries
     table = None
@@ -262,8 +266,10 @@ def _table(learner: Learner, used: Sequence[NDArray[np.int64]], rows: Rows | Non
 
 def _to(device: torch.device, tensors: Any) -> Any:
     """Tensors in tuples, moved."""
-    if tensors is None or isinstance(tensors, Tensor):
-        return tensors if tensors is None else tensors.to(device)
+    if tensors is None:
+        return None
+    if isinstance(tensors, Tensor):
+        return tensors.to(device)
     moved = [_to(device, each) for each in tensors]
     return type(tensors)(*moved) if hasattr(tensors, "_fields") else tuple(moved)
 
