@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 
 import kshot
 from contract import HAS_MINILM
 from contract import learner as toy_learner
 from kshot.errors import KshotError
+from kshot.hub import PIPELINES
 from kshot.meta.algorithms import build_learner
 from kshot.meta.learner import AlgorithmSettings
-from kshot.meta_learner import ADAPTED, PIPELINES, MetaLearner, default_learner, load
+from kshot.meta_learner import ADAPTED, MetaLearner, default_learner, load
 from kshot.tasks.kinds import build_task
 from toy import scratch
 from users import LABELS, QUERIES, TEXTS, meta_learner
@@ -122,7 +124,6 @@ def test_a_variant_may_be_another_algorithm() -> None:
 # -- the Hub -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_save_pretrained_and_from_pretrained_by_a_local_folder(tmp_path: Path) -> None:
     learner = MetaLearner(toy_learner("prototypical", scratch("cnn")), {"title": "x"})
     learner.save_pretrained(tmp_path / "hub")
@@ -135,52 +136,85 @@ def test_save_pretrained_and_from_pretrained_by_a_local_folder(tmp_path: Path) -
         "learner.safetensors",
         "tokenizer.json",
     }
-    loaded = MetaLearner.from_pretrained(str(tmp_path / "hub"))
+    loaded = MetaLearner.from_pretrained(tmp_path / "hub")
     assert loaded.about == {"title": "x"}
     assert loaded.adapt(TEXTS, LABELS).predict(QUERIES) == learner.adapt(TEXTS, LABELS).predict(QUERIES)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_from_pretrained_swallows_no_word(tmp_path: Path) -> None:
+def test_a_card_that_is_there_stays(tmp_path: Path) -> None:
     meta_learner().save(tmp_path / "hub")
-    with pytest.raises(KshotError) as caught:
-        MetaLearner.from_pretrained(str(tmp_path / "hub"), revisoin="x")
-    assert str(caught.value) == (
-        'from_pretrained takes no "revisoin". Did you mean "revision"? '
-        "It takes: revision, cache_dir, force_download, local_files_only, token."
-    )
-    before_1 = {"proxies": None, "resume_download": None}  # what huggingface_hub passed before 1.0
-    assert MetaLearner.from_pretrained(str(tmp_path / "hub"), **before_1).kind == "classification"
+    (tmp_path / "hub" / "README.md").write_text("my own")
+    meta_learner().save_pretrained(tmp_path / "hub")
+    assert (tmp_path / "hub" / "README.md").read_text() == "my own"
 
 
-def test_the_hub_is_told_the_kind_of_task() -> None:
+def test_the_hub_is_told_the_kind_of_task(tmp_path: Path) -> None:
     assert PIPELINES.keys() == ADAPTED.keys()
     tagger = MetaLearner(build_learner(AlgorithmSettings(), scratch("cnn"), build_task({"kind": "tagging"})))
     for learner, name in ((meta_learner(), "text-classification"), (tagger, "token-classification")):
-        card = str(learner.generate_model_card())
-        assert f"pipeline_tag: {name}\n" in card
-        assert "library_name: kshot" in card
+        learner.save_pretrained(tmp_path / name)
+        card = ModelCard.load(tmp_path / name / "README.md")
+        assert card.data.pipeline_tag == name
+        assert card.data.library_name == "kshot"
+        assert f'from_pretrained("{tmp_path / name}")' in card.text
 
 
-def test_push_to_hub_uploads_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uploaded: dict[str, list[str]] = {}
+class Hub:
+    """A stand-in for the Hub: it has what was uploaded."""
 
-    class Api:
-        def __init__(self, token: object = None) -> None: ...
+    def __init__(self) -> None:
+        self.files: dict[str, list[str]] = {}
+        self.branches: list[str] = []
 
-        def create_repo(self, repo_id: str, **_: object) -> object:
-            return type("Repo", (), {"repo_id": repo_id})()
+    def api(self, token: object = None) -> "Hub":
+        return self
 
-        def upload_folder(self, *, repo_id: str, folder_path: Path, **_: object) -> str:
-            uploaded[repo_id] = sorted(path.name for path in Path(folder_path).iterdir())
-            return "done"
+    def create_repo(self, repo_id: str, **_: object) -> object:
+        return type("Repo", (), {"repo_id": repo_id})()
 
-    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    def create_branch(self, repo_id: str, *, branch: str, exist_ok: bool) -> None:
+        self.branches.append(branch)
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, **_: object) -> str:
+        self.files[repo_id] = sorted(path.name for path in folder_path.iterdir())
+        return f"https://hub/{repo_id}/commit/1"
+
+
+def test_push_to_hub_uploads_the_same_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub()
+    monkeypatch.setattr("kshot.hub.HfApi", hub.api)
     learner = MetaLearner(toy_learner("prototypical", scratch("cnn")))
-    learner.push_to_hub("me/intents")
-    assert "encoder.safetensors" in uploaded["me/intents"]
-    assert "README.md" in uploaded["me/intents"]
+    assert learner.push_to_hub("me/intents", revision="next") == "https://hub/me/intents/commit/1"
+    assert "encoder.safetensors" in hub.files["me/intents"]
+    assert "README.md" in hub.files["me/intents"]
+    assert hub.branches == ["next"]
     assert learner.home is None  # it does not lie in a folder that is gone
+
+
+def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> object:
+        raise OSError("no route to the Hub.\nmore of it")
+
+    monkeypatch.setattr("kshot.hub.snapshot_download", refuse)
+    with pytest.raises(KshotError) as caught:
+        MetaLearner.from_pretrained("me/intents")
+    assert str(caught.value) == (
+        '"me/intents" is neither a local folder nor a learner that the Hub gives (OSError: no route to the Hub); check '
+        "the name and the connection."
+    )
+    monkeypatch.setattr(Hub, "create_repo", refuse)
+    monkeypatch.setattr("kshot.hub.HfApi", Hub().api)
+    with pytest.raises(KshotError) as caught:
+        meta_learner().push_to_hub("me/intents")
+    assert str(caught.value) == (
+        'The Hub did not take "me/intents" (OSError: no route to the Hub); check the name, the connection, and that '
+        "you are logged in (hf auth login)."
+    )
+
+
+def test_a_name_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(KshotError, match="neither a local folder nor a learner that the Hub gives"):
+        MetaLearner.from_pretrained("not/a/name")
 
 
 # -- the default -------------------------------------------------------------------------------------------------------

@@ -5,16 +5,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
 from kshot.adapted import Adapted, check_replaceable, learner_of, load_adapted, support_batch
-from kshot.artefact import LEARNER_FILES, MANIFEST, load_learner, save_learner
+from kshot.artefact import MANIFEST, load_learner, save_learner
 from kshot.calibration import ABOUT_KEY
 from kshot.classifier import AdaptedClassifier
-from kshot.errors import KshotError, did_you_mean
+from kshot.errors import KshotError
 from kshot.inputs import check_labels
 from kshot.left_out import left_out_score
 from kshot.meta.algorithms import build_learner
@@ -37,17 +37,8 @@ ADAPTED: dict[str, type[Adapted]] = {
 }
 """What a learner of each kind of task becomes when it has learned one."""
 
-PIPELINES = {
-    "classification": "text-classification",
-    "tagging": "token-classification",
-    "translation": "translation",
-    "understanding": "text-classification",
-    "responding": "text-generation",
-}
-"""The name that the Hub has for each kind of task."""
 
-
-class MetaLearner(ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-learning"]):
+class MetaLearner:
     """Learns a task from a handful of examples; what comes of it is one of `ADAPTED`.
 
     It is in evaluation mode and must not be trained any more; any number of tasks and threads may share it.
@@ -63,7 +54,6 @@ class MetaLearner(ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-l
     """
 
     def __init__(self, learner: Learner, about: Mapping[str, Any] | None = None, home: Path | None = None) -> None:
-        self._hub_mixin_config = None  # all that rebuilds it is in its own files
         self.learner = learner.eval()
         self.about = dict(about or {})
         self._lies_in(home)
@@ -259,47 +249,91 @@ class MetaLearner(ModelHubMixin, library_name="kshot", tags=["few-shot", "meta-l
         save_learner(self.learner, folder, about=self.about)
         return folder
 
-    # -- huggingface_hub -----------------------------------------------------------------------------------------------
+    # -- the Hugging Face Hub ------------------------------------------------------------------------------------------
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        self._write(save_directory.absolute())  # perhaps a folder that vanishes once it is uploaded
+    def save_pretrained(self, path: str | Path) -> None:
+        """Saves the learner with a card of the Hub beside it, `README.md`; one that is there stays.
 
-    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The card of the Hub, with the name that it has for the kind of task."""
-        card = super().generate_model_card(*args, **kwargs)
-        card.data["pipeline_tag"] = PIPELINES[self.kind]
-        return card
+        Raises:
+            KshotError: As `save`.
+        """
+        self.save(path)
+        self._write_card(Path(path), str(path))
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        message: str = "A learner of kshot",
+    ) -> str:
+        """Uploads the learner to the Hugging Face Hub.
+
+        Args:
+            name: `user/name` of its repository, which is made if there is none.
+            private: Whether a repository that is made is private; None for what is usual for the user.
+            token: Of the Hub; None for the one that the user has logged in with.
+            revision: The branch, which is made if there is none; None for the main one.
+            message: Of the commit.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            KshotError: If the Hub does not take it.
+        """
+        from kshot.hub import upload
+
+        with TemporaryDirectory() as folder:
+            self._write(Path(folder))
+            self._write_card(Path(folder), name)
+            return upload(Path(folder), name, private=private, token=token, revision=revision, message=message)
 
     @classmethod
-    def _from_pretrained(
+    def from_pretrained(
         cls,
+        name: str | Path,
         *,
-        model_id: str,
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         force_download: bool = False,
         local_files_only: bool = False,
         token: str | bool | None = None,
-        **others: Any,
     ) -> "MetaLearner":
-        # Some that are None come from huggingface_hub itself, before 1.0: proxies, resume_download.
-        if given := [name for name, value in others.items() if value is not None]:
-            known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-            raise KshotError(
-                f'from_pretrained takes no "{given[0]}".{did_you_mean(given[0], known)} It takes: {", ".join(known)}.'
+        """Loads a learner from a folder or, if there is none of that name, from the Hugging Face Hub.
+
+        Args:
+            name: A folder, or `user/name` of a repository.
+            revision: A branch, tag or commit.
+            cache_dir: Where what is downloaded is kept; None for the Hub's own cache.
+            force_download: Whether to download what is in the cache, too.
+            local_files_only: Whether to take what is in the cache, and ask nobody.
+            token: Of the Hub; None for the one that the user has logged in with.
+
+        Raises:
+            KshotError: If there is no such learner, or the files are damaged.
+        """
+        if Path(name).is_dir():
+            return load(name)
+        from kshot.hub import download
+
+        return load(
+            download(
+                str(name),
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
             )
-        if Path(model_id).is_dir():
-            return load(model_id)
-        folder = snapshot_download(
-            model_id,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-            allow_patterns=list(LEARNER_FILES),
         )
-        return load(folder)
+
+    def _write_card(self, folder: Path, name: str) -> None:
+        from kshot.hub import write_card
+
+        write_card(folder, self.kind, str(self.about.get("title", repr(self)[1:-1])), name)
 
     def __sklearn_clone__(self) -> "MetaLearner":
         """It never changes, so scikit-learn's copies of an estimator share it."""

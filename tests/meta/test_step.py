@@ -1,5 +1,6 @@
 """A meta-step as it is run, against the plain path: autograd, the default library, one loss over all episodes."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,15 @@ def test_a_table_that_does_not_learn_has_no_gradient() -> None:
     MetaStep(made)([pair(made, episode())])
     assert made.encoder.embedding.weight.grad is None
     assert made.encoder.recurrences[0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", ["cnn", "bert"])
+@pytest.mark.parametrize("algorithm", META_TRAINED)
+def test_a_step_leaves_no_cycles(algorithm: str, kind: str, tiny_bert: Path) -> None:
+    """What it made is freed at once, and not when Python looks for cycles, which hold tensors till then."""
+    made = learner(algorithm, encoder(kind, tiny_bert)).train()
+    step, episodes = MetaStep(made), [pair(made, episode(seed=seed)) for seed in range(2)]
+    step(episodes)
+    gc.collect()
+    step(episodes)
+    assert gc.collect() == 0

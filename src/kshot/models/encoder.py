@@ -304,18 +304,18 @@ def twin(module: nn.Module) -> nn.Module:
 
     `functional_call` puts tensors into the module while it runs, so two threads must not do that to the same one.
     """
-    twins: dict[int, nn.Module] = {}
+    return _twin(module, {})
 
-    def copied(original: nn.Module) -> nn.Module:
-        if id(original) not in twins:
-            twins[id(original)] = made = copy(original)
-            made._parameters, made._buffers = dict(original._parameters), dict(original._buffers)
-            made._modules = {
-                name: None if child is None else copied(child) for name, child in original._modules.items()
-            }
-        return twins[id(original)]
 
-    return copied(module)
+def _twin(module: nn.Module, twins: dict[int, nn.Module]) -> nn.Module:
+    """The twin of a module; `twins` has those of the modules that were met before, by id."""
+    if id(module) not in twins:
+        twins[id(module)] = made = copy(module)
+        made._parameters, made._buffers = dict(module._parameters), dict(module._buffers)
+        made._modules = {
+            name: None if child is None else _twin(child, twins) for name, child in module._modules.items()
+        }
+    return twins[id(module)]
 
 
 def like_weights(states: Tensor, encoder: Encoder) -> Tensor:
