@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from kshot.models.bert_in_c import InOneCall
 from kshot.models.products import Linear
 
 _WEIGHTS = "model.safetensors"
@@ -77,9 +78,18 @@ class Bert(nn.Module):
         Returns:
             (n_texts, length, dim).
         """
+        if (in_one_call := InOneCall.of([*self.encoder.layer])) is not None:
+            return self._without_padding(in_one_call, ids, mask)
         seen = None if mask is None else mask[:, None, None, :]  # for every head and every token that looks
         states: Tensor = self.encoder(self.embeddings(ids), seen)
         return states
+
+    def _without_padding(self, layers: InOneCall, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """The same; vectors of padding are zeros."""
+        x: Tensor = self.embeddings(ids)
+        if mask is None:
+            return layers(x.flatten(0, 1), torch.full((len(ids),), ids.shape[1])).view_as(x)
+        return torch.zeros_like(x).masked_scatter_(mask.unsqueeze(-1), layers(x[mask], mask.sum(dim=1)))
 
     def load_weights(self, folder: Path) -> None:
         """Reads `model.safetensors` of a folder; weights of other layers on top are left aside.
@@ -150,6 +160,7 @@ class Layer(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         dim = config.hidden_size
+        self.n_heads, self.inner = config.num_attention_heads, config.intermediate_size
         self.attention = nn.ModuleDict({"self": Attention(config), "output": Added(dim, config)})
         self.intermediate = nn.ModuleDict({"dense": Linear(dim, config.intermediate_size)})
         self.output = Added(config.intermediate_size, config)
@@ -159,6 +170,14 @@ class Layer(nn.Module):
         a = self.attention["output"](self.attention["self"](x, seen), x)
         y: Tensor = self.output(F.gelu(self.intermediate["dense"](a)), a)
         return y
+
+    def parts(self) -> tuple[list[Any], list[nn.LayerNorm]]:
+        """Its linear layers: query, key, value, what attention finds, into the network and out of it; and its norms."""
+        attention: Any = self.attention["self"]
+        attended: Any = self.attention["output"]
+        linear = [attention.query, attention.key, attention.value, attended.dense]
+        linear += [self.intermediate["dense"], self.output.dense]
+        return linear, [attended.LayerNorm, self.output.LayerNorm]
 
 
 class Attention(nn.Module):

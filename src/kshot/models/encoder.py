@@ -35,7 +35,6 @@ class Encoder(nn.Module, ABC):
         draws_apart: Whether whatever it drops out can be drawn for each task apart (`kshot.models.dropout`).
         vectorises: Whether `torch.func.vmap` can run it, each task with weights of its own.
         tokens_per_call: How many tokens go through it at once on a CPU; what stays in the caches is fastest.
-        call_overhead: What one more call costs, in tokens.
     """
 
     dim: int
@@ -46,7 +45,11 @@ class Encoder(nn.Module, ABC):
     draws_apart: bool = False
     vectorises: bool = False
     tokens_per_call: int = 1_024
-    call_overhead: int = CALL_OVERHEAD
+
+    @property
+    def call_overhead(self) -> int:
+        """What one more call costs, in tokens."""
+        return CALL_OVERHEAD
 
     @abstractmethod
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from kshot.models import libraries, tiles
-from kshot.models.native import library
+from kshot.models.native import has_wide_vectors, library
 
 Kernels = Literal["auto", "fast", "plain"]
 """How encoders work: with derivatives written out (in C where there is a compiler) and the fastest library, by what the
@@ -35,6 +35,16 @@ def tiles_of(dtype: torch.dtype) -> int:
     """The kind of tiles that products in a precision are to take here, 0 for none; see `tiles.kind_of`."""
     wanted = written_out() if dtype == torch.bfloat16 else chosen_library() == "tiles"
     return tiles.kind_of(dtype) if wanted else 0
+
+
+def layout_in_c(dtype: torch.dtype) -> int | None:
+    """How weights are laid out for functions in C that multiply in a precision: a kind of tiles, or `tiles.PANELS`.
+
+    None if they had better not be taken here.
+    """
+    if kind := tiles_of(dtype):
+        return kind
+    return tiles.PANELS if dtype == torch.float32 and written_out() and has_wide_vectors() else None
 
 
 def explain(choice: Kernels, device: torch.device) -> str:

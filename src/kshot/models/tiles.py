@@ -13,6 +13,9 @@ from torch import Tensor
 
 from kshot.models import native
 
+PANELS = 0
+"""How matrices are laid out for products without tiles; see `kshot/models/native/panels.h`."""
+
 _KINDS = {torch.bfloat16: 1, torch.float32: 3}  # HALVES and DIGITS of `tiles.h`
 
 
@@ -27,24 +30,28 @@ class LaidOut:
     """A second factor, as products need it.
 
     Attributes:
-        kind: See `kind_of`.
+        kind: Of the tiles, see `kind_of`; or `PANELS`.
         shape: (m, k).
-        tiles: Its bytes.
+        content: Its bytes.
     """
 
     kind: int
     shape: tuple[int, int]
-    tiles: Tensor
+    content: Tensor
 
 
 def lay_out(b: Tensor, dtype: torch.dtype) -> LaidOut:
-    """Lays out (m, k), float32, in a CPU's memory, for many products in a precision."""
-    kind = _checked(dtype)
+    """Lays out (m, k), float32, in a CPU's memory, in tiles for many products in a precision."""
+    return lay_out_as(b, _checked(dtype))
+
+
+def lay_out_as(b: Tensor, kind: int) -> LaidOut:
+    """The same in tiles of a kind, or in `PANELS`."""
     m, k = b.shape
     b, *strides = _strided(b)
-    tiles = torch.empty(native.call("kshot_tiles_size", kind, m, k, threads=1), dtype=torch.int8, device="cpu")
-    native.call("kshot_tiles_lay_out", kind, m, k, *strides, b, tiles, threads=torch.get_num_threads())
-    return LaidOut(kind, (m, k), tiles)
+    content = torch.empty(native.call("kshot_tiles_size", kind, m, k, threads=1), dtype=torch.int8, device="cpu")
+    native.call("kshot_tiles_lay_out", kind, m, k, *strides, b, content, threads=torch.get_num_threads())
+    return LaidOut(kind, (m, k), content)
 
 
 def multiply(a: Tensor, b: Tensor | LaidOut, bias: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -52,7 +59,7 @@ def multiply(a: Tensor, b: Tensor | LaidOut, bias: Tensor | None = None, dtype: 
 
     Args:
         a: (n, k), float32, in a CPU's memory, as all are.
-        b: (m, k).
+        b: (m, k); if laid out, then in tiles.
         bias: (m,).
         dtype: The precision of the product, unless b is laid out for one.
 
@@ -67,7 +74,7 @@ def multiply(a: Tensor, b: Tensor | LaidOut, bias: Tensor | None = None, dtype: 
     a, *strides = _strided(a)
     c = a.new_empty(n, m)
     if isinstance(b, LaidOut):
-        given: tuple[int | Tensor | None, ...] = b.kind, n, k, m, *strides, 0, 0, a, None, b.tiles
+        given: tuple[int | Tensor | None, ...] = b.kind, n, k, m, *strides, 0, 0, a, None, b.content
     else:
         b, *others = _strided(b)
         given = _checked(dtype), n, k, m, *strides, *others, a, b, None

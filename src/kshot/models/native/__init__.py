@@ -34,6 +34,7 @@ _FLAGS = (
     "-shared",
 )
 _PROCESSOR = ("-march=native", "-mcpu=native")  # one of them, as the compiler has it
+_WIDE = 8  # numbers of a vector
 _SECONDS = 120  # that a compiler may take
 
 
@@ -115,6 +116,15 @@ def call(name: str, *arguments: int | Tensor | None, threads: int) -> int:
 def kind_of_tiles() -> int:
     """What the processor's units for tiles multiply, as `tiles.h` has it: 0 if there are none, or no functions."""
     return call("kshot_tiles_kind", threads=1) if library().functions is not None else 0
+
+
+@cache
+def has_wide_vectors() -> bool:
+    """Whether there are functions, and products by panels are as fast as those of libraries: vectors of 8 numbers.
+
+    Processors whose vectors are shorter have libraries that know more of them, such as Apple's.
+    """
+    return library().functions is not None and call("kshot_lanes", threads=1) >= _WIDE
 
 
 def _compiler() -> list[str] | None:

@@ -11,32 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "functions.h"
 #include "parts.h"
 #include "products.h"
-
-/* -- functions -- */
-
-/* e^x to the last digit or two: e^x = 2^n e^r, |r| <= log(2) / 2, by a Taylor series of degree 7. */
-static inline float exponential(float x) {
-    x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
-    float shifted =
-        x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: what is left of the point is rounded into its digits */
-    float n = shifted - 12582912.0f;
-    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    float e =
-        1.0f + r * (1.0f + r * (0.5f + r * (1.66666667e-1f +
-                                            r * (4.16666667e-2f +
-                                                 r * (8.33333333e-3f + r * (1.38888889e-3f + r * 1.98412698e-4f))))));
-    uint32_t power; /* the last digits of `shifted` are n */
-    memcpy(&power, &shifted, 4);
-    power = (power + 127) << 23;
-    float scale;
-    memcpy(&scale, &power, 4);
-    return e * scale;
-}
-
-static inline float logistic(float x) { return 1.0f / (1.0f + exponential(-x)); }
-static inline float hyperbolic(float x) { return 2.0f * logistic(2.0f * x) - 1.0f; }
 
 /* -- texts -- */
 

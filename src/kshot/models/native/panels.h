@@ -33,11 +33,15 @@ typedef vector loose __attribute__((aligned(4)));
 #define WHOLE_VECTORS
 #endif
 
-/* b (k, n), or its transpose (n, k), as panels of COLUMNS columns, the last one filled up with zeros. */
-static inline float *panels(const float *b, int transposed, int64_t k, int64_t n) {
+/* Bytes of panels of k rows and n columns. */
+static inline size_t panels_size(int64_t k, int64_t n) {
+    return (size_t)((n + COLUMNS - 1) / COLUMNS * COLUMNS * k * 4 + 63) / 64 * 64;
+}
+
+/* b (k, n), or its transpose (n, k), whose rows are `row` numbers apart, as panels of COLUMNS columns, the last one
+   filled up with zeros. */
+static inline void fill_panels(const float *b, int64_t row, int transposed, int64_t k, int64_t n, float *packed) {
     int64_t n_panels = (n + COLUMNS - 1) / COLUMNS;
-    float *packed = aligned_alloc(64, (size_t)((n_panels * k * COLUMNS * 4 + 63) / 64 * 64));
-    if (packed == NULL) return NULL;
     for (int64_t panel = 0; panel < n_panels; panel++) {
         float *to = packed + panel * k * COLUMNS;
         int64_t first = panel * COLUMNS, width = n - first < COLUMNS ? n - first : COLUMNS;
@@ -46,15 +50,21 @@ static inline float *panels(const float *b, int transposed, int64_t k, int64_t n
             for (int64_t block = 0; block < k; block += LANES) { /* what is written stays in the cache */
                 int64_t end = block + LANES < k ? block + LANES : k;
                 for (int64_t j = 0; j < width; j++)
-                    for (int64_t i = block; i < end; i++) to[i * COLUMNS + j] = b[(first + j) * k + i];
+                    for (int64_t i = block; i < end; i++) to[i * COLUMNS + j] = b[(first + j) * row + i];
             }
         } else {
             for (int64_t i = 0; i < k; i++) {
-                for (int64_t j = 0; j < width; j++) to[i * COLUMNS + j] = b[i * n + first + j];
+                for (int64_t j = 0; j < width; j++) to[i * COLUMNS + j] = b[i * row + first + j];
                 for (int64_t j = width; j < COLUMNS; j++) to[i * COLUMNS + j] = 0.0f;
             }
         }
     }
+}
+
+/* The same of rows without gaps, in memory of its own; NULL if there is none. */
+static inline float *panels(const float *b, int transposed, int64_t k, int64_t n) {
+    float *packed = aligned_alloc(64, panels_size(k, n));
+    if (packed != NULL) fill_panels(b, transposed ? k : n, transposed, k, n, packed);
     return packed;
 }
 
@@ -110,9 +120,10 @@ static inline WHOLE_VECTORS void tiles(
     }
 }
 
-/* c (m, n) = a b, or c += a b: a (m, k), b (k, n) as panels. */
+/* c (m, n) = a b, or c += a b: a (m, k), b (k, n) as panels; the rows of a and c are so many numbers apart. */
 static inline void multiply_single(
-    int adds, int64_t m, int64_t k, int64_t n, const float *a, const float *packed, float *c
+    int adds, int64_t m, int64_t k, int64_t n, const float *a, int64_t a_row, const float *packed, float *c,
+    int64_t c_row
 ) {
     int64_t n_tiles = (m + ROWS - 1) / ROWS;
     for (int64_t first = 0; first < n; first += COLUMNS) {
@@ -120,16 +131,16 @@ static inline void multiply_single(
         for (int64_t each = 0; each < n_tiles; each++) {
             int64_t from = m * each / n_tiles;
             int rows = (int)(m * (each + 1) / n_tiles - from); /* tiles are as even as can be */
-            float *to = c + from * n + first;
+            float *to = c + from * c_row + first;
             if (n - first >= COLUMNS) {
-                tiles(rows, adds, k, a + from * k, k, panel, to, n);
+                tiles(rows, adds, k, a + from * a_row, a_row, panel, to, c_row);
                 continue;
             }
             float edge[ROWS * COLUMNS] = {0};
             size_t width = (size_t)(n - first) * 4;
-            for (int r = 0; adds && r < rows; r++) memcpy(edge + r * COLUMNS, to + r * n, width);
-            tiles(rows, adds, k, a + from * k, k, panel, edge, COLUMNS);
-            for (int r = 0; r < rows; r++) memcpy(to + r * n, edge + r * COLUMNS, width);
+            for (int r = 0; adds && r < rows; r++) memcpy(edge + r * COLUMNS, to + r * c_row, width);
+            tiles(rows, adds, k, a + from * a_row, a_row, panel, edge, COLUMNS);
+            for (int r = 0; r < rows; r++) memcpy(to + r * c_row, edge + r * COLUMNS, width);
         }
     }
 }

@@ -59,8 +59,33 @@ static inline void multiply_columns(
     }
 }
 
-/* The columns `from` to `to`, a multiple of 32, of c (m, n) = a b + bias, or c += a b: a (m, k) is a matrix of m
-   vectors, b (n, k) one of n, laid out; bias (n,) may be NULL. */
+/* a (m, k), a matrix of m vectors. */
+static inline void lay_out_rows(int kind, int64_t m, int64_t k, matrix a, uint8_t *room) {
+    for (int64_t element = 0; element < k; element += CHUNK) {
+        laid own = laid_part(kind, room, m, k, 0, element);
+        lay_out_part(kind, 0, m, least_of(CHUNK, k - element), part_of(a, 0, element), own);
+    }
+}
+
+/* The columns `from` to `to`, a multiple of 32, of c (m, n) = a b + bias, or c += a b: a (m, k) and b (n, k) are laid
+   out; bias (n,) may be NULL. */
+static inline void multiply_laid_out(
+    int kind, int adds, int64_t m, int64_t k, int64_t n, int64_t from, int64_t to, uint8_t *laid_out_a,
+    uint8_t *laid_out_b, const float *bias, float *c
+) {
+    for (int64_t j = from; j < least_of(to, n); j += SQUARE)
+        for (int64_t element = 0; element < k; element += CHUNK) {
+            int64_t n_tiles = tiles_along(kind, least_of(CHUNK, k - element));
+            laid own = laid_part(kind, laid_out_a, m, k, 0, element);
+            laid columns = laid_part(kind, laid_out_b, n, k, j, element);
+            int64_t width = least_of(SQUARE, least_of(to, n) - j);
+            const float *start = adds || element > 0 ? c + j : bias ? bias + j : NULL;
+            int64_t start_row = adds || element > 0 ? n : 0;
+            multiply_columns(kind, m, width, n_tiles, start, start_row, own, columns, c + j, n);
+        }
+}
+
+/* The same of a matrix of m vectors that is not laid out, a group of rows at a time. */
 static inline void multiply_tiles(
     int kind, int adds, int64_t m, int64_t k, int64_t n, int64_t from, int64_t to, matrix a, uint8_t *laid_out_b,
     const float *bias, float *c, uint8_t *room
@@ -68,21 +93,8 @@ static inline void multiply_tiles(
     int64_t group = rows_of_group(kind, m, k);
     for (int64_t first = 0; first < m; first += group) {
         int64_t rows = least_of(group, m - first);
-        for (int64_t element = 0; element < k; element += CHUNK) {
-            laid own = laid_part(kind, room, rows, k, 0, element);
-            lay_out_part(kind, 0, rows, least_of(CHUNK, k - element), part_of(a, first, element), own);
-        }
-        for (int64_t j = from; j < least_of(to, n); j += SQUARE)
-            for (int64_t element = 0; element < k; element += CHUNK) {
-                int64_t n_tiles = tiles_along(kind, least_of(CHUNK, k - element));
-                laid own = laid_part(kind, room, rows, k, 0, element);
-                laid columns = laid_part(kind, laid_out_b, n, k, j, element);
-                int64_t width = least_of(SQUARE, least_of(to, n) - j);
-                float *out = c + first * n + j;
-                const float *start = adds || element > 0 ? out : bias ? bias + j : NULL;
-                int64_t start_row = adds || element > 0 ? n : 0;
-                multiply_columns(kind, rows, width, n_tiles, start, start_row, own, columns, out, n);
-            }
+        lay_out_rows(kind, rows, k, part_of(a, first, 0), room);
+        multiply_laid_out(kind, adds, rows, k, n, from, to, room, laid_out_b, bias, c + first * n);
     }
 }
 
@@ -103,7 +115,7 @@ static inline void multiply(
     int kind, int adds, int64_t m, int64_t k, int64_t n, const float *a, void *all, float *c, uint8_t *room
 ) {
     matrix rows = {a, k, 0};
-    if (kind == NO_TILES) multiply_single(adds, m, k, n, a, all, c);
+    if (kind == NO_TILES) multiply_single(adds, m, k, n, a, k, all, c, n);
     else multiply_tiles(kind, adds, m, k, n, 0, n, rows, all, NULL, c, room);
 }
 

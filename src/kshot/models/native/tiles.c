@@ -1,4 +1,4 @@
-/* Products of matrices by tiles; kshot/models/tiles.py calls them. */
+/* Products of matrices by tiles, and matrices laid out in tiles or panels; kshot/models/tiles.py calls them. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,10 +13,16 @@ int64_t kshot_tiles_kind(int threads) {
     return HAS_HALVES ? HALVES : NO_TILES;
 }
 
+/* Numbers of float32 of a vector. */
+int64_t kshot_lanes(int threads) {
+    (void)threads;
+    return LANES;
+}
+
 /* Bytes of a matrix that is laid out. */
 int64_t kshot_tiles_size(int64_t kind, int64_t n, int64_t k, int threads) {
     (void)threads;
-    return (int64_t)laid_out_size((int)kind, n, k);
+    return (int64_t)(kind == NO_TILES ? panels_size(k, n) : laid_out_size((int)kind, n, k));
 }
 
 typedef struct {
@@ -56,12 +62,13 @@ static void lay_out_all(const work *w, int threads) {
     evenly(w, lay_out_squares, up_to(w->n, SQUARE) / SQUARE, LEAST, threads);
 }
 
-/* Lays out b, (n, k). Returns 0. */
+/* Lays out b, (n, k), in panels if there is no kind of tiles. Returns 0. */
 int64_t kshot_tiles_lay_out(
     int64_t kind, int64_t n, int64_t k, int64_t row, int64_t columns, int threads, const float *b, uint8_t *to
 ) {
     work w = {.kind = (int)kind, .n = n, .k = k, .b = {b, row, (int)columns}, .laid_out_b = to};
-    lay_out_all(&w, threads);
+    if (kind == NO_TILES) fill_panels(b, row, !columns, k, n, (float *)to);
+    else lay_out_all(&w, threads);
     return 0;
 }
 
