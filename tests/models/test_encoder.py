@@ -84,7 +84,7 @@ def test_other_weights_take_the_place_of_its_own(kind: str, tiny_bert: Path) -> 
         texts = network.vocabulary.encode(corpus()[:5])
         own = encode(network, texts)
         given_others = encode(network, texts, dict(other.named_parameters()))
-        assert torch.equal(given_others, encode(other, texts))
+        torch.testing.assert_close(given_others, encode(other, texts), rtol=1e-4, atol=1e-5)  # layers one by one
         assert torch.equal(encode(network, texts), own)
     assert not torch.equal(own, given_others)
 

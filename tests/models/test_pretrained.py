@@ -91,7 +91,7 @@ def test_lora_changes_nothing_at_the_start_and_something_after(tiny_bert: Path) 
     plain, changed = bert(tiny_bert), bert(tiny_bert, lora_rank=2)
     texts = plain.vocabulary.encode(corpus()[:4])
     with torch.no_grad():
-        assert torch.equal(encode(plain, texts), encode(changed, texts))
+        torch.testing.assert_close(encode(plain, texts), encode(changed, texts), rtol=1e-4, atol=1e-5)
         for name, tensor in changed.named_parameters():
             if name.endswith("lora_b"):
                 tensor.normal_(generator=torch.Generator().manual_seed(0))

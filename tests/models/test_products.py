@@ -125,8 +125,8 @@ def test_the_processor_and_a_measurement_decide_and_say_so(
         patched.setattr(libraries, "has_onednn", lambda: True)
         patched.setattr(choice_of_kernels, "library", lambda: Library(None, "there is none"))
         assert explain("auto", CPU) == (
-            "Encoders work with derivatives that are written out (LSTMs and CNNs not in C: there is none); "
-            f"{said} (kernels: auto)."
+            "Encoders work with derivatives that are written out (LSTMs, CNNs and frozen BERTs not in C: there is "
+            f"none); {said} (kernels: auto)."
         )
         with kernels("auto"):
             assert chosen_library() == chosen
@@ -137,7 +137,7 @@ def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice_of_kernels, "library", lambda: Library(CDLL(None), "gcc"))
     assert explain("plain", CPU) == "Encoders work by autograd and PyTorch's default library (kernels: plain)."
     assert explain("fast", CPU) == (
-        "Encoders work with derivatives that are written out, LSTMs and CNNs in C (by gcc); "
+        "Encoders work with derivatives that are written out, LSTMs, CNNs and frozen BERTs in C (by gcc); "
         "oneDNN multiplies float32 matrices: as told (kernels: fast)."
     )
     with kernels("plain"):
@@ -148,7 +148,8 @@ def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not written_out()
     monkeypatch.setattr(libraries, "available", lambda: ["default"])
     assert explain("auto", CPU) == (
-        "Encoders work with derivatives that are written out, LSTMs and CNNs in C (by gcc) (kernels: auto)."
+        "Encoders work with derivatives that are written out, LSTMs, CNNs and frozen BERTs in C (by gcc) "
+        "(kernels: auto)."
     )
     assert explain("auto", torch.device("cuda")) == (
         "Encoders work with derivatives that are written out (kernels: auto)."
@@ -260,13 +261,13 @@ def test_weights_made_in_inference_mode_are_laid_out(monkeypatch: pytest.MonkeyP
 def test_tiles_are_kept_until_weights_change(monkeypatch: pytest.MonkeyPatch) -> None:
     take("tiles", monkeypatch)
     seen: list[tuple[int, ...]] = []
-    lay_out = tiles.lay_out
+    lay_out = tiles.lay_out_as
 
-    def watched(weight: Tensor, dtype: torch.dtype) -> tiles.LaidOut:
+    def watched(weight: Tensor, layout: int) -> tiles.LaidOut:
         seen.append(tuple(weight.shape))
-        return lay_out(weight, dtype)
+        return lay_out(weight, layout)
 
-    monkeypatch.setattr(tiles, "lay_out", watched)
+    monkeypatch.setattr(tiles, "lay_out_as", watched)
     layer, x = Linear(330, 170), torch.randn(50, 330)
 
     def check(n_laid_out: int) -> None:

@@ -55,9 +55,9 @@ def explain(choice: Kernels, device: torch.device) -> str:
     if device.type == "cpu":
         native = library()
         in_c = (
-            f", LSTMs and CNNs in C (by {native.how})"
+            f", LSTMs, CNNs and frozen BERTs in C (by {native.how})"
             if native.functions
-            else f" (LSTMs and CNNs not in C: {native.how})"
+            else f" (LSTMs, CNNs and frozen BERTs not in C: {native.how})"
         )
         written = f"{written}{in_c}"
     if device.type != "cpu" or libraries.available() == ["default"]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -26,7 +26,7 @@ class Ready:
 
     Attributes:
         product: With them, and the bias of their layer; None if the usual one is as fast.
-        for_c: Lays them out for functions in C, or takes what was laid out before; None if there are none.
+        for_c: Gives them as functions in C need them, laid out now or before; None if there are none.
     """
 
     product: _Product | None
@@ -73,7 +73,7 @@ def _ready(layer: nn.Linear, precision: torch.dtype, *, many: bool) -> Ready:
     weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
     layout = layout_in_c(precision)
     for_c = None if layout is None else partial(_kept, layer, weight, layout)
-    if for_c is not None and layout != PANELS:
+    if for_c is not None and layout != PANELS and precision == torch.float32:
         return Ready(_by_tiles(weight, bias, for_c()), for_c)
     by_onednn = chosen_library() == "onednn" if precision == torch.float32 else precision == torch.bfloat16
     return Ready(_by_onednn(weight, bias, precision) if many and by_onednn and halves_by_onednn() else None, for_c)
@@ -89,9 +89,13 @@ def _by_tiles(weight: Tensor, bias: Tensor | None, laid_out: LaidOut) -> _Produc
 
 
 def _by_onednn(weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> _Product:
-    laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.to(precision), _PACKED_ROWS)
+    @cache
+    def laid_out() -> Tensor:  # once there is a product that needs it
+        made: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.to(precision), _PACKED_ROWS)
+        return made
+
     own_bias, multiply = None if bias is None else bias.to(precision), libraries.product("onednn")
-    return lambda x: by_filled_rows(lambda rows: multiply(rows, laid_out, own_bias), x.to(precision))
+    return lambda x: by_filled_rows(lambda rows: multiply(rows, laid_out(), own_bias), x.to(precision))
 
 
 def _kept(layer: nn.Linear, weight: Tensor, layout: int) -> LaidOut:
