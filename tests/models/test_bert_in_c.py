@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from kshot.models import bert_in_c, native
-from kshot.models.bert import Bert, BertConfig, Layers
+from kshot.models.bert import Bert, BertConfig, Layer, Layers
 from kshot.models.bert_in_c import InOneCall
 from kshot.models.encoder import Encoder, encode
 from kshot.models.kernels import layout_in_c
@@ -128,7 +128,7 @@ def test_a_bert_that_is_ready_runs_in_one_call(tiny_bert: Path, padded: bool, mo
     with torch.no_grad():
         wanted = model(ids, mask)[mask]
         with packed(linear_layers(model), torch.float32):
-            monkeypatch.setattr(Layers, "forward", None)  # not called
+            monkeypatch.setattr(Layer, "forward", None)  # not called
             found = model(ids, mask if padded else None)
     torch.testing.assert_close(found[mask], wanted, rtol=1e-4, atol=1e-5)
     assert found.shape == (3, 9, 12)

@@ -167,10 +167,14 @@ class Learner(nn.Module):
             vectors: Its vectors if they are known; of no use where the inner loop moves the encoder.
         """
         if self.moves:
-            vectors = None
-        elif vectors is None:
+            with self.encoder.remembering():
+                return self._adapted(support, None)
+        if vectors is None:
             with torch.no_grad():
                 vectors = self.vectors(support)
+        return self._adapted(support, vectors)
+
+    def _adapted(self, support: Batch, vectors: Tensor | None) -> State:
         settings = self.inner.settings
         stops = settings.hold_out and settings.test_steps != 0
         parts = hold_out(support, settings.hold_out, open=self.task.open) if stops else None
@@ -256,7 +260,7 @@ class Learner(nn.Module):
         # On a CPU the plain form of attention is the faster one, too, where it is differentiated.
         with twice_differentiable() if self.second_order or self.device.type == "cpu" else nullcontext():
             if not self.shares_weights:
-                losses = [self._outer_loss(support, query, None, None, progress, rows) for support, query in episodes]
+                losses = [self._loss_of_task(support, query, progress, rows) for support, query in episodes]
             else:
                 vectors = iter(self.shared_vectors([batch for pair in episodes for batch in pair]))
                 losses = [self._outer_loss(s, q, next(vectors), next(vectors), progress, rows) for s, q in episodes]
@@ -299,6 +303,10 @@ class Learner(nn.Module):
         together, places = join(batches)
         vectors = self.vectors(together)
         return [vectors[rows.to(vectors.device)] for rows in places]
+
+    def _loss_of_task(self, support: Batch, query: Batch, progress: float, rows: Rows | None) -> Tensor:
+        with self.encoder.sharing():
+            return self._outer_loss(support, query, None, None, progress, rows)
 
     def _outer_loss(
         self,

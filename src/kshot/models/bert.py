@@ -78,18 +78,17 @@ class Bert(nn.Module):
         Returns:
             (n_texts, length, dim).
         """
-        if (in_one_call := InOneCall.of([*self.encoder.layer])) is not None:
-            return self._without_padding(in_one_call, ids, mask)
-        seen = None if mask is None else mask[:, None, None, :]  # for every head and every token that looks
-        states: Tensor = self.encoder(self.embeddings(ids), seen)
+        return self.upper(self.embeddings(ids), mask, 0)
+
+    def lower(self, ids: Tensor, mask: Tensor | None, depth: int) -> Tensor:
+        """What comes of the first layers: (n_texts, length) -> (n_texts, length, dim)."""
+        states: Tensor = self.encoder(self.embeddings(ids), mask, slice(depth))
         return states
 
-    def _without_padding(self, layers: InOneCall, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """The same; vectors of padding are zeros."""
-        x: Tensor = self.embeddings(ids)
-        if mask is None:
-            return layers(x.flatten(0, 1), torch.full((len(ids),), ids.shape[1])).view_as(x)
-        return torch.zeros_like(x).masked_scatter_(mask.unsqueeze(-1), layers(x[mask], mask.sum(dim=1)))
+    def upper(self, states: Tensor, mask: Tensor | None, depth: int) -> Tensor:
+        """What the layers after them make of that: (n_texts, length, dim) -> (n_texts, length, dim)."""
+        ended: Tensor = self.encoder(states, mask, slice(depth, None))
+        return ended
 
     def load_weights(self, folder: Path) -> None:
         """Reads `model.safetensors` of a folder; weights of other layers on top are left aside.
@@ -147,11 +146,27 @@ class Layers(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
-        """(n_texts, length, dim), (n_texts, 1, 1, length) or None -> (n_texts, length, dim)."""
-        for layer in self.layer:
-            x = layer(x, seen)
-        return x
+    def forward(self, x: Tensor, mask: Tensor | None, some: slice = slice(None)) -> Tensor:
+        """Takes vectors of tokens through some of the layers.
+
+        Args:
+            x: (n_texts, length, dim).
+            mask: True where there is a token, (n_texts, length); None if there is one everywhere.
+            some: Which layers.
+
+        Returns:
+            (n_texts, length, dim); vectors of padding are no one's.
+        """
+        layers = [*self.layer][some]
+        in_one_call = InOneCall.of(layers)
+        if in_one_call is None:
+            seen = None if mask is None else mask[:, None, None, :]  # for every head and every token that looks
+            for layer in layers:
+                x = layer(x, seen)
+            return x
+        if mask is None:
+            return in_one_call(x.flatten(0, 1), torch.full((len(x),), x.shape[1])).view_as(x)
+        return torch.zeros_like(x).masked_scatter_(mask.unsqueeze(-1), in_one_call(x[mask], mask.sum(dim=1)))
 
 
 class Layer(nn.Module):

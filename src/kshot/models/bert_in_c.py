@@ -39,7 +39,7 @@ class InOneCall:
 
     @classmethod
     def of(cls, layers: Sequence["Layer"]) -> "InOneCall | None":
-        """Takes layers, at least one; None if not all weights are ready for it, or something may be dropped out."""
+        """Takes layers; None if there are none, not all weights are ready, or something may be dropped out."""
         tensors: list[Tensor] = []
         for layer in layers:
             linear, norms = layer.parts()
@@ -49,6 +49,8 @@ class InOneCall:
             tensors += [each.content for each in weights if each is not None]
             tensors += [each.bias for each in (*linear, *norms)]
             tensors += [each.weight for each in norms]
+        if not layers:
+            return None
         [first, *_], [norm, *_] = weights, norms
         assert first is not None
         shape = len(layers), layer.n_heads, layer.inner

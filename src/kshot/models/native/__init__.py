@@ -10,6 +10,8 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_int, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -73,7 +75,7 @@ def library() -> Library:
             path.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=path.parent) as folder:
                 made = Path(folder) / path.name
-                if _run([*command, "-o", str(made), *map(str, sources), "-lpthread", "-ldl"]) is None:
+                if not _compile(command, sources, made):
                     return Library(None, f"{compiler[0]} does not compile them")
                 made.replace(path)
             loaded = ctypes.CDLL(str(path))
@@ -132,6 +134,16 @@ def _compiler() -> list[str] | None:
     if told := shlex.split(os.environ.get("CC", "")):
         return told if shutil.which(told[0]) else None
     return next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+
+
+def _compile(command: list[str], sources: Sequence[Path], made: Path) -> bool:
+    """Compiles each source in a process of its own, and puts them together; whether that worked."""
+    parts = [made.with_name(f"{source.stem}.o") for source in sources]
+    commands = [[*command, "-c", "-o", str(to), str(source)] for source, to in zip(sources, parts, strict=True)]
+    with ThreadPoolExecutor(len(commands)) as at_once:
+        if None in at_once.map(_run, commands):
+            return False
+    return _run([*command, "-o", str(made), *map(str, parts), "-lpthread", "-ldl"]) is not None
 
 
 def _run(command: list[str]) -> str | None:
