@@ -1,12 +1,14 @@
 """What a user waits for: the command line, a new task, episodes.
 
-    python benchmarks/latency.py                       about two minutes
+    python benchmarks/latency.py                       about three minutes
     python benchmarks/latency.py --train               meta-trains minilm-clinc150 as well, some minutes more
-    python benchmarks/latency.py cold adapt            some parts only: cold, adapt, teach, episodes, pool, train
+    python benchmarks/latency.py cold adapt            some parts only: cold, adapt, move, teach, episodes, pool, train
 
 cold       processes that start: `kshot --help`, and the first result of `kshot predict` with MiniLM; beside them what
            Python needs to import torch alone.
 adapt      from raw texts to a classifier, tokenising, encoding and calibration included, nothing being remembered.
+move       from token numbers to what five steps of MAML make of 5-way 5-shot: they move MiniLM's last layer, its last
+           two, all layers, or all of it.
 teach      `/teach` of a chat: one more example joins a task, which adapts again from all of them, and is saved; the new
            text is encoded, its class is one of the task's, and the learner is inside the task's folder.
 episodes   episodes of clinc150 drawn as row numbers; adapted to and scored with vectors that are known, many episodes
@@ -32,8 +34,10 @@ import torch
 from kshot.data.catalogue import load_dataset
 from kshot.data.examples import TextExample
 from kshot.data.sampler import EpisodeSampler
+from kshot.meta.algorithms import build_learner
+from kshot.meta.learner import AlgorithmSettings
 from kshot.meta_learner import MetaLearner, load_task
-from kshot.run.evaluate import score_each
+from kshot.run.evaluate import collate, score_each
 from kshot.run.together import score_together
 
 TURNS = 5
@@ -45,6 +49,7 @@ def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "cold": cold,
         "adapt": adapt,
+        "move": move,
         "teach": teach,
         "episodes": episodes,
         "pool": pool,
@@ -109,6 +114,24 @@ def adapt() -> dict[str, Any]:
                 learner.adapt(episode.support, classes=episode.classes)
                 times.append(1_000 * (perf_counter() - begin))
             figures.setdefault(name, {})[algorithm] = spread(times[1:])
+    return figures
+
+
+def move() -> dict[str, Any]:
+    """Milliseconds from tokens to a State."""
+    untrained = MetaLearner.untrained().learner
+    sampler = load_dataset("clinc150").sampler("test", way=5, shot=5, query=1, seed=0, n_episodes=11)
+    supports = [collate(untrained, sampler[i])[0] for i in range(len(sampler))]
+    figures = {}
+    for moves in ("top:1", "top:2", "layers", "all"):
+        settings = AlgorithmSettings(name="maml", inner={"moves": moves, "steps": 5})
+        learner = build_learner(settings, untrained.encoder, untrained.task).eval()
+        times = []
+        for support in supports:
+            begin = perf_counter()
+            learner.adapt(support)
+            times.append(1_000 * (perf_counter() - begin))
+        figures[moves] = spread(times[1:])
     return figures
 
 

@@ -68,7 +68,7 @@ class InOneCall:
         """
         n_layers, n_heads, inner = self.shape
         addresses = torch.tensor([each.data_ptr() for each in self.tensors])
-        made = x.clone(memory_format=torch.contiguous_format)
+        made = x.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
         given = self.layout, n_layers, len(lengths), x.shape[1], n_heads, inner, lengths.cumsum(0), addresses
         if native.call("kshot_bert_layers", *given, self.epsilon, made, threads=torch.get_num_threads()):
             raise MemoryError(f"There is no memory for the layers of {len(x)} tokens.")
