@@ -199,8 +199,9 @@ int64_t kshot_bert_layers(
     work w = {.n_layers = n_layers, .dim = dim, .n_heads = n_heads, .inner = inner, .ends = ends, .layers = layers};
     w.epsilon = *epsilon, w.x = x, w.kind = (int)kind, w.failed = &failed;
     int64_t parts[MOST_THREADS], text = 0, tokens = begin_of(&w, n_texts);
-    threads = parts_of(n_texts, 1, threads);
-    for (int each = 0; each < threads; each++) { /* as many tokens each as can be */
+    /* With fewer tokens most of a tile would be empty. Each thread has as many tokens as can be. */
+    threads = parts_of(least_of(n_texts, tokens / TILE), 1, threads);
+    for (int each = 0; each < threads; each++) {
         int64_t share = tokens * (each + 1) / threads;
         while (text < n_texts && (each + 1 == threads || (begin_of(&w, text) + w.ends[text]) / 2 < share)) text++;
         parts[each] = text;
