@@ -456,8 +456,9 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 0.9 + 0.75 * len(figures)))
-    height = 0.8 / len(SYSTEMS)
-    for number, system in enumerate(SYSTEMS):
+    shown = [system for system in SYSTEMS if any(system in each["systems"] for each in figures.values())]
+    height = 0.8 / len(shown)
+    for number, system in enumerate(shown):
         here = [
             (row, each["systems"][system]) for row, each in enumerate(figures.values()) if system in each["systems"]
         ]
@@ -473,8 +474,8 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     axes.set_yticks([row + 0.4 for row in range(len(figures))], list(figures))
     axes.invert_yaxis()
     axes.set_xlabel("meta-steps per second, times those of the best peer (grey: the peers)")
-    handles, names = axes.get_legend_handles_labels()
-    axes.legend(handles[: len(KSHOT)], names[: len(KSHOT)], frameon=False, loc="lower right")
+    own = [(bars, name) for bars, name in zip(*axes.get_legend_handles_labels(), strict=True) if name in KSHOT]
+    axes.legend(*zip(*own, strict=True), frameon=False, loc="lower right")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
 
