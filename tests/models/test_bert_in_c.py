@@ -204,8 +204,10 @@ def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         InOneCall(PANELS, (1, 1, 1), [], torch.zeros(1))(torch.zeros(3, 4), torch.tensor([3]))
 
 
-def test_short_vectors_and_no_compiler_leave_it_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kshot.models.tiles.native.kind_of_tiles", lambda: 0)
+@pytest.mark.parametrize("kind", [0, HALVES])
+def test_without_a_unit_for_tiles(kind: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels, if vectors are long enough; bfloat16 is left to PyTorch."""
+    monkeypatch.setattr("kshot.models.tiles.native.kind_of_tiles", lambda: kind)
     for wide, layout in ((True, PANELS), (False, None)):
         monkeypatch.setattr("kshot.models.kernels.has_wide_vectors", lambda wide=wide: wide)
         assert layout_in_c(torch.float32) == layout

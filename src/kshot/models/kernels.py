@@ -40,9 +40,9 @@ def tiles_of(dtype: torch.dtype) -> int:
 def layout_in_c(dtype: torch.dtype) -> int | None:
     """How weights are laid out for functions in C that multiply in a precision: a kind of tiles, or `tiles.PANELS`.
 
-    None if they had better not be taken here.
+    None if they had better not be taken here: products of bfloat16 without a unit for tiles are oneDNN's.
     """
-    if kind := tiles_of(dtype):
+    if libraries.has_tiles() and (kind := tiles_of(dtype)):
         return kind
     return tiles.PANELS if dtype == torch.float32 and written_out() and has_wide_vectors() else None
 

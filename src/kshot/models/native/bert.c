@@ -13,7 +13,7 @@
 #include "parts.h"
 #include "products.h"
 
-enum { GROUP = 160 }; /* tokens that go through a layer at a time: what is made of them stays in the second cache */
+enum { GROUP = 320 }; /* tokens that go through a layer at a time: few for the caches, many for the weights */
 
 /* A layer, as kshot/models/bert_in_c.py lists its tensors: weights are laid out. */
 typedef struct {
