@@ -20,7 +20,7 @@ default_role = "code"
 _MARKDOWN_TABLE = re.compile(r"^\|")
 
 
-def _plain(app, what, name, obj, options, lines):  # noqa: ANN001, ANN202
+def _plain(app, what, name, obj, options, lines):
     """Shows mathematics and tables in docstrings as they stand in the source: a block of its own for each."""
     out, in_block, previous = [], False, ""
     for line in lines:
@@ -34,6 +34,6 @@ def _plain(app, what, name, obj, options, lines):  # noqa: ANN001, ANN202
     lines[:] = out
 
 
-def setup(app):  # noqa: ANN001, ANN201
+def setup(app):
     """Connects the above, before napoleon sees the docstrings."""
     app.connect("autodoc-process-docstring", _plain, priority=400)
