@@ -135,6 +135,7 @@ def test_the_processor_and_a_measurement_decide_and_say_so(
 def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "available", lambda: ["onednn", "default"])
     monkeypatch.setattr(choice_of_kernels, "library", lambda: Library(CDLL(None), "gcc"))
+    monkeypatch.setattr(choice_of_kernels, "has_wide_vectors", lambda: True)
     assert explain("plain", CPU) == "Encoders work by autograd and PyTorch's default library (kernels: plain)."
     assert explain("fast", CPU) == (
         "Encoders work with derivatives that are written out, LSTMs, CNNs and frozen BERTs in C (by gcc); "
@@ -150,6 +151,10 @@ def test_a_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert explain("auto", CPU) == (
         "Encoders work with derivatives that are written out, LSTMs, CNNs and frozen BERTs in C (by gcc) "
         "(kernels: auto)."
+    )
+    monkeypatch.setattr(choice_of_kernels, "has_wide_vectors", lambda: False)
+    assert explain("auto", CPU) == (
+        "Encoders work with derivatives that are written out, LSTMs and CNNs in C (by gcc) (kernels: auto)."
     )
     assert explain("auto", torch.device("cuda")) == (
         "Encoders work with derivatives that are written out (kernels: auto)."

@@ -54,11 +54,11 @@ def explain(choice: Kernels, device: torch.device) -> str:
     written = "Encoders work with derivatives that are written out"
     if device.type == "cpu":
         native = library()
-        in_c = (
-            f", LSTMs, CNNs and frozen BERTs in C (by {native.how})"
-            if native.functions
-            else f" (LSTMs, CNNs and frozen BERTs not in C: {native.how})"
-        )
+        if native.functions is None:
+            in_c = f" (LSTMs, CNNs and frozen BERTs not in C: {native.how})"
+        else:
+            ours = "LSTMs, CNNs and frozen BERTs" if has_wide_vectors() else "LSTMs and CNNs"
+            in_c = f", {ours} in C (by {native.how})"
         written = f"{written}{in_c}"
     if device.type != "cpu" or libraries.available() == ["default"]:
         return f"{written} (kernels: {choice})."
