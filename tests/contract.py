@@ -1,6 +1,6 @@
 """What the contract runs over: every algorithm that is listed, on every kind of encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from importlib.util import find_spec
@@ -14,6 +14,8 @@ from torch import Tensor
 from kshot.meta.algorithms import ALGORITHMS, build_learner
 from kshot.meta.learner import AlgorithmSettings, Learner, Pair
 from kshot.meta.state import State
+from kshot.meta.step import MetaStep
+from kshot.meta.ways import Way
 from kshot.models.build import build_encoder
 from kshot.models.encoder import Encoder, rows_name
 from kshot.models.pretrained import PretrainedSettings
@@ -90,6 +92,20 @@ def predict(learner: Learner, pair: Pair) -> Tensor:
 def query_loss(learner: Learner, pair: Pair) -> float:
     """The cross-entropy of the query after adapting to the support."""
     return float(F.cross_entropy(predict(learner, pair), pair[1].groups["label"].labels))
+
+
+def gradients(learner: Learner) -> dict[str, Tensor]:
+    """A copy of the gradients of all parameters, zeros where there is none."""
+    return {n: torch.zeros_like(t) if t.grad is None else t.grad.clone() for n, t in learner.named_parameters()}
+
+
+def taken(learner: Learner, way: Way, given: Sequence[Pair], progress: float = 0.2) -> tuple[float, dict[str, Tensor]]:
+    """The loss and the gradients of a meta-step that is run in some way, the rows of the token table in place."""
+    learner.zero_grad()
+    step = MetaStep(learner)
+    step._way = step._loop = way  # type: ignore[assignment]
+    loss = step(given, progress)
+    return loss, gradients(learner)
 
 
 def snapshot(learner: Learner) -> dict[str, Tensor]:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from contract import ENCODERS, META_TRAINED, encoder, learner, predict, translator
-from kshot.meta.learner import Learner, Pair
+from contract import ENCODERS, META_TRAINED, encoder, learner, predict, taken, translator
+from kshot.meta.learner import Learner
 from kshot.meta.step import MetaStep
-from kshot.meta.ways import Compiled, Loop, Vmap, Way
+from kshot.meta.ways import Compiled, Loop, Vmap
 from kshot.meta_learner import MetaLearner, load
 from kshot.models.encoder import encode
 from kshot.run.evaluate import evaluate
@@ -35,19 +35,10 @@ def twice(made: Learner) -> tuple[Learner, Learner]:
     return here, deepcopy(here).to(DEVICE)
 
 
-def taken(made: Learner, way: Way, given: list[Pair]) -> tuple[float, dict[str, Tensor]]:
-    """The loss and the gradients of a meta-step."""
-    made.zero_grad()
-    step = MetaStep(made)
-    step._way = step._loop = way  # type: ignore[assignment]
-    loss = step(given, 0.2)
-    return loss, {n: torch.zeros_like(t).cpu() if t.grad is None else t.grad.cpu() for n, t in made.named_parameters()}
-
-
 def same(ours: tuple[float, dict[str, Tensor]], theirs: tuple[float, dict[str, Tensor]], rtol: float = 1e-7) -> None:
     assert ours[0] == pytest.approx(theirs[0], rel=rtol)
     for name, tensor in theirs[1].items():
-        torch.testing.assert_close(ours[1][name], tensor, rtol=rtol, atol=rtol * 1e-2, msg=name)
+        torch.testing.assert_close(ours[1][name].cpu(), tensor, rtol=rtol, atol=rtol * 1e-2, msg=name)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)

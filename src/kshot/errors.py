@@ -21,3 +21,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def several(number: int, what: str) -> str:
     """A number of things in words: ``1 text``, ``2 texts``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what another library says went wrong, for a sentence of one's own: without its full stop."""
+    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi, ModelCard, ModelCardData, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from kshot.artefact import LEARNER_FILES
-from kshot.errors import KshotError
+from kshot.errors import KshotError, first_line
 
 PIPELINES = {
     "classification": "text-classification",
@@ -124,4 +124,4 @@ def download(
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0].rstrip('.')}"
+    return f"{type(error).__name__}: {first_line(error)}"

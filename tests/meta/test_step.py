@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contract import ENCODERS, META_TRAINED, encoder, learner
-from kshot.meta.learner import Learner
+from contract import ENCODERS, META_TRAINED, encoder, gradients, learner
 from kshot.meta.step import MetaStep
 from kshot.models.build import build_encoder
 from kshot.models.scratch import CNNSettings, LSTMSettings, TransformerSettings
@@ -21,10 +20,6 @@ LARGE: dict[str, Any] = {  # enough for oneDNN to take part
     "bilstm": LSTMSettings(hidden_dim=128, bidirectional=True, pooling="mean", dropout=0.0),
     "transformer": TransformerSettings(embedding_dim=128, model_dim=128, n_heads=4, n_layers=2, dropout=0.0),
 }
-
-
-def gradients(made: Learner) -> dict[str, Tensor]:
-    return {n: torch.zeros_like(t) if t.grad is None else t.grad.clone() for n, t in made.named_parameters()}
 
 
 @pytest.mark.parametrize("kind", ENCODERS)

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from contract import META_TRAINED, encoder, learner, translator
+from contract import META_TRAINED, encoder, learner, taken, translator
 from kshot.errors import KshotError
 from kshot.meta.learner import Learner, Pair, Rows
 from kshot.meta.step import WAYS, MetaStep
@@ -31,15 +30,6 @@ def two_threads() -> Any:
 
 def pairs(made: Learner, shots: Sequence[Sequence[int]] = ((2, 1, 2), (1, 2, 2), (2, 2))) -> list[Pair]:
     return [pair(made, episode(shots=each, seed=seed)) for seed, each in enumerate(shots)]
-
-
-def taken(made: Learner, way: Way, given: Sequence[Pair], progress: float = 0.2) -> tuple[float, dict[str, Tensor]]:
-    """The loss and the gradients of a step, the rows of the token table in place."""
-    made.zero_grad()
-    step = MetaStep(made)
-    step._way = step._loop = way  # type: ignore[assignment]
-    loss = step(given, progress)
-    return loss, {n: torch.zeros_like(t) if t.grad is None else t.grad.clone() for n, t in made.named_parameters()}
 
 
 def same(made: Learner, way: Way, given: Sequence[Pair], *, rtol: float = 1e-7, atol: float = 1e-10) -> None:

@@ -16,6 +16,7 @@ from kshot.models.encoder import Encoder, encode
 from kshot.models.memory import Memory, memory_of
 from kshot.models.pretrained import PretrainedEncoder
 from kshot.run.evaluate import evaluate
+from kshot.tasks.kinds import build_task
 from toy import bert, corpus, episode, pair, scratch, tagged_episode
 
 TOP = "model.encoder.layer.1.output.dense.weight"
@@ -58,9 +59,8 @@ def test_lower_layers_run_once_for_each_text(of_words: bool, tiny_bert: Path, pa
                 own = None if words is None else words[some]
                 found = encode(network, texts[some], changed(network), words=own)
     torch.testing.assert_close(found, anew, rtol=1e-4, atol=1e-5)
-    n_texts = [(what, n) for what, n in passes]
-    assert sum(n for what, n in n_texts if what == "lower") == len({text.tobytes() for text in texts})
-    assert sum(n for what, n in n_texts if what == "upper") == 4 + 6
+    assert sum(n for what, n in passes if what == "lower") == len({text.tobytes() for text in texts})
+    assert sum(n for what, n in passes if what == "upper") == 4 + 6
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_lower_layers_run_once_for_each_text(of_words: bool, tiny_bert: Path, pa
 )
 def test_where_nothing_can_be_used_again(why: str, tiny_bert: Path, passes: list[tuple[str, int]]) -> None:
     network = scratch("transformer") if why == "another kind" else bert(tiny_bert, dropout=0.3)
-    name = {
-        "a lower layer moves": "model.encoder.layer.0.output.dense.weight",
-        "embeddings move": "model.embeddings.LayerNorm.weight",
-        "another kind": "layers.1.output.weight",
-    }.get(why, TOP)
-    weights = {} if why == "all weights are its own" else changed(network, name)
-    if why not in ("dropout", "another kind"):
-        weights |= {TOP: network.get_parameter(TOP).detach()} if weights else {}
+    moved = {
+        "a lower layer moves": ["model.encoder.layer.0.output.dense.weight", TOP],
+        "embeddings move": ["model.embeddings.LayerNorm.weight", TOP],
+        "dropout": [TOP],
+        "all weights are its own": [],
+        "another kind": ["layers.1.output.weight"],
+    }[why]
+    weights = {name: tensor for each in moved for name, tensor in changed(network, each).items()}
     network.train(why == "dropout")
     with torch.no_grad(), network.remembering():
         encode(network, network.vocabulary.encode(corpus()[:3]), weights)
@@ -133,8 +133,6 @@ def test_tasks_of_an_evaluation_share_what_lower_layers_make(tiny_bert: Path, pa
 
 
 def test_words_of_sentences(tiny_bert: Path, passes: list[tuple[str, int]]) -> None:
-    from kshot.tasks.kinds import build_task
-
     made = learner("maml", bert(tiny_bert), inner={"moves": "top:1"}, task=build_task({"kind": "tagging"}))
     support, _ = pair(made, tagged_episode())
     assert made.adapt(support)

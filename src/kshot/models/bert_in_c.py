@@ -40,17 +40,17 @@ class InOneCall:
     @classmethod
     def of(cls, layers: Sequence["Layer"]) -> "InOneCall | None":
         """Takes layers; None if there are none, not all weights are ready, or something may be dropped out."""
+        if not layers or any(layer.training for layer in layers):
+            return None
         tensors: list[Tensor] = []
         for layer in layers:
             linear, norms = layer.parts()
             weights = [_laid_out(each) for each in linear]
-            if layer.training or None in weights:
+            if None in weights:
                 return None
             tensors += [each.content for each in weights if each is not None]
             tensors += [each.bias for each in (*linear, *norms)]
             tensors += [each.weight for each in norms]
-        if not layers:
-            return None
         [first, *_], [norm, *_] = weights, norms
         assert first is not None
         shape = len(layers), layer.n_heads, layer.inner

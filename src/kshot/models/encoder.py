@@ -1,7 +1,7 @@
 """What every encoder offers, and how a list of texts goes through one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from copy import copy
 
@@ -167,7 +167,7 @@ def vector_keys(
     return keys
 
 
-def n_vectors(texts: Sequence[TokenIds], words: Sequence[WordRanges] | None) -> list[int]:
+def n_vectors(texts: Sized, words: Sequence[WordRanges] | None) -> list[int]:
     """How many vectors each text has."""
     return [1] * len(texts) if words is None else [len(each) for each in words]
 
@@ -215,7 +215,9 @@ def _encode(
     precision: torch.dtype,
     words: Sequence[WordRanges] | None,
     given: Sequence[TokenIds] | None,
+    function: Callable[..., Tensor] | None = None,
 ) -> Tensor:
+    """By a function of the encoder, see `_run`; if it is left out, to what `encode` returns."""
     if not texts:
         return _nothing(encoder)
     read = [texts] if given is None else [texts, given]  # what a call reads, side by side
@@ -227,7 +229,8 @@ def _encode(
         return [x for each in read for x in pad([each[i] for i in call], encoder.vocabulary.pad_id)]
 
     lengths = np.array([sum(map(len, each)) for each in zip(*read, strict=True)], dtype=np.int64)
-    function = Encoder.__call__ if words is not None else pooled
+    if function is None:
+        function = pooled if words is None else Encoder.__call__
     return _run(encoder, function, lengths, inputs_of, weights, precision, words)
 
 
@@ -240,14 +243,23 @@ def _encode_from(
     memory: Memory,
     depth: int,
 ) -> Tensor:
-    """The same, where `weights` are all of layers behind the first `depth`, whose states are remembered."""
+    """As `encode`, where `weights` are all of layers behind the first `depth`, whose states are remembered."""
+
+    def lower(part: Encoder, ids: Tensor, mask: Tensor) -> Tensor:
+        return part.lower(ids, mask, depth)
+
+    def upper(part: Encoder, states: Tensor, mask: Tensor) -> Tensor:
+        made = part.upper(states, mask, depth)
+        return made if words is not None else part.pool(like_weights(made, part), mask)
+
     keys = [(depth, text.tobytes()) for text in texts]
     known = {key: memory.states[key] for key in keys if key in memory.states}
     missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
     if missing:
         new = list(missing.values())
+        tokens = [np.arange(len(text))[:, None] + np.array([0, 1]) for text in new]  # each as a word of its own
         with nullcontext() if memory.differentiable else torch.no_grad():
-            states = _lower_states(encoder, new, precision, depth)
+            states = _encode(encoder, new, None, precision, tokens, None, lower)
         made = dict(zip(missing, torch.split(states, [len(text) for text in new]), strict=True))
         memory.add_states(made)
         known |= made
@@ -258,32 +270,11 @@ def _encode_from(
         places = torch.arange(padded.shape[1], device=padded.device)
         return [padded, places < torch.tensor([[len(texts[i])] for i in call], device=padded.device)]
 
-    def function(part: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
-        assert isinstance(part, Encoder)
-        made = part.upper(states, mask, depth)
-        return made if words is not None else part.pool(like_weights(made, part), mask)
-
-    return _run(encoder, function, np.array([len(text) for text in texts]), inputs_of, weights, precision, words)
+    return _run(encoder, upper, np.array([len(text) for text in texts]), inputs_of, weights, precision, words)
 
 
-def _lower_states(encoder: Encoder, texts: Sequence[TokenIds], precision: torch.dtype, depth: int) -> Tensor:
-    """What the first layers make of each token: (n_tokens, dim), text after text."""
-
-    def inputs_of(call: NDArray[np.int64]) -> list[Tensor]:
-        return list(pad([texts[i] for i in call], encoder.vocabulary.pad_id))
-
-    def function(part: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
-        assert isinstance(part, Encoder)
-        return part.lower(ids, mask, depth)
-
-    lengths = np.array([len(text) for text in texts], dtype=np.int64)
-    each_token = [np.arange(length)[:, None] + np.array([0, 1]) for length in lengths]  # as a word of its own
-    return _run(encoder, function, lengths, inputs_of, None, precision, each_token)
-
-
-def pooled(encoder: nn.Module, *inputs: Tensor) -> Tensor:
-    """`Encoder.pooled`, of whatever takes its place."""
-    assert isinstance(encoder, Encoder)
+def pooled(encoder: Encoder, *inputs: Tensor) -> Tensor:
+    """`Encoder.pooled`, as each kind of encoder has it."""
     return encoder.pooled(*inputs)
 
 
@@ -335,7 +326,7 @@ def _run(
         at_once = not (torch.is_grad_enabled() or weights or encoder.foreign or encoder.training)
         at_once &= device.type == "cpu" and precision == torch.float32 and len(calls) >= _CALLS_AT_ONCE
         vectors = list((Workers().map if at_once else map)(outputs_of, calls))
-    counts = np.ones(len(lengths), dtype=np.int64) if words is None else np.array([len(each) for each in words])
+    counts = np.array(n_vectors(lengths, words), dtype=np.int64)
     called = np.concatenate(calls)  # the texts in the order in which they were encoded
     begins = np.empty(len(lengths), dtype=np.int64)
     begins[called] = np.cumsum(counts[called]) - counts[called]

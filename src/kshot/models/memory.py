@@ -37,10 +37,11 @@ class Memory:
 
     def add_states(self, new: Mapping[tuple[int, bytes], Tensor]) -> None:
         """Remembers states; the older ones are forgotten where all would be too many."""
-        self._n_tokens += sum(map(len, new.values()))
-        if self._n_tokens > _MOST_TOKENS:
-            self.states, self._n_tokens = {}, sum(map(len, new.values()))
+        n_new = sum(map(len, new.values()))
+        if self._n_tokens + n_new > _MOST_TOKENS:
+            self.states, self._n_tokens = {}, 0
         self.states.update(new)
+        self._n_tokens += n_new
 
 
 _MEMORIES: ContextVar[Mapping[int, Memory | None]] = ContextVar("memories")

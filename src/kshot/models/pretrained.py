@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from kshot.data.files import found_at
-from kshot.errors import KshotError
+from kshot.errors import KshotError, first_line
 from kshot.models.bert import Bert, bert_config, has_weights
 from kshot.models.encoder import CALL_OVERHEAD, Encoder
 from kshot.models.kernels import layout_in_c
@@ -178,7 +178,7 @@ class PretrainedEncoder(Encoder):
             add_lora(self.model, settings.lora_rank, settings.lora_alpha)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        seen = None if bool(mask.all()) else mask  # attention without a mask is faster
+        seen = _unless_full(mask)
         if isinstance(self.model, Bert):
             states: Tensor = self.model(ids, seen)
         else:
@@ -193,11 +193,11 @@ class PretrainedEncoder(Encoder):
         return min((int(each[1]) if each else 0 for each in found), default=0)
 
     def lower(self, ids: Tensor, mask: Tensor, depth: int) -> Tensor:
-        made: Tensor = self.model.lower(ids, None if bool(mask.all()) else mask, depth)
+        made: Tensor = self.model.lower(ids, _unless_full(mask), depth)
         return made
 
     def upper(self, states: Tensor, mask: Tensor, depth: int) -> Tensor:
-        made: Tensor = self.model.upper(states, None if bool(mask.all()) else mask, depth)
+        made: Tensor = self.model.upper(states, _unless_full(mask), depth)
         return made
 
     @property
@@ -210,6 +210,11 @@ class PretrainedEncoder(Encoder):
 
     def architecture(self) -> dict[str, object]:
         return {"config": self.config}
+
+
+def _unless_full(mask: Tensor) -> Tensor | None:
+    """The mask; None if there is a token everywhere: attention without one is faster."""
+    return None if bool(mask.all()) else mask
 
 
 def read_vocabulary(folder: Path, max_length: int) -> Vocabulary:
@@ -260,7 +265,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else _first_line(error)
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise KshotError(
             f"{folder} holds no model: its config.json cannot be read ({reason}); give the folder of an AutoModel."
         ) from error
@@ -329,12 +334,12 @@ _WEIGHT_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError)
 
 def _unknown(folder: Path, auto: AutoClass, what: str, error: Exception) -> KshotError:
     return KshotError(
-        f"{folder} holds no {what} that transformers can load ({_first_line(error)}); give the folder of an {auto}."
+        f"{folder} holds no {what} that transformers can load ({first_line(error)}); give the folder of an {auto}."
     )
 
 
 def _damaged(folder: Path, error: Exception) -> KshotError:
-    return KshotError(f"{folder} holds no weights that can be loaded ({_first_line(error)}); download the model again.")
+    return KshotError(f"{folder} holds no weights that can be loaded ({first_line(error)}); download the model again.")
 
 
 def _token_table(model: Any) -> Tensor:
@@ -349,7 +354,3 @@ def _without_pooler(model: Any) -> Any:
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")

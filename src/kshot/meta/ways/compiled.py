@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from kshot.errors import KshotError
+from kshot.errors import KshotError, first_line
 from kshot.meta.learner import Learner, Pair
 from kshot.meta.ways.vmap import OuterLoss, Sizes, Tasks, Vmap
 
@@ -55,7 +55,7 @@ class Compiled(Vmap):
             with torch.no_grad():
                 loss, *gradients = self._made[shape](own, _detached(tasks))
         except TorchDynamoException as error:
-            reason = str(error).strip().partition("\n")[0].rstrip(".:")
+            reason = first_line(error).rstrip(".:")
             raise KshotError(f'torch.compile does not work here ({reason}); set training.tasks to "vmap".') from error
         if _learns_rows(tasks):  # the last tensor, whose rows were filled up
             gradients[-1] = gradients[-1][: len(tensors[-1])]

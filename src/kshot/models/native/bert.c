@@ -1,4 +1,4 @@
-/* The layers of a BERT in float32, its products by tiles; kshot/models/bert_in_c.py calls them, and
+/* The layers of a BERT in float32, its products by tiles or by panels; kshot/models/bert_in_c.py calls them, and
    kshot/models/bert.py has the mathematics.
 
    Texts are independent of each other: a thread takes some of them through all layers, and waits for no other. They lie
@@ -179,12 +179,12 @@ static void run_texts(const void *argument, int64_t from, int64_t to) {
         return;
     }
     make_room(w, rows, longest, block, &own);
-    begin_tiles();
+    if (w->kind != NO_TILES) begin_tiles(); /* which a system may forbid */
     for (int64_t text = from, end; text < to; text = end) {
         end = end_of_group(w, text, to);
         for (int64_t each = 0; each < w->n_layers; each++) run_layer(w, &w->layers[each], text, end, &own);
     }
-    end_tiles();
+    if (w->kind != NO_TILES) end_tiles();
     free(block);
 }
 
